@@ -1,0 +1,1 @@
+"""Benchmarks: one file each; rows first, tables and plots afterwards."""

@@ -1,0 +1,201 @@
+"""The commands that measure, and one that makes a table of what was kept."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+bench = typer.Typer(
+    no_args_is_help=True,
+    help="Measure fedmq on this machine, always beside something to compare with.",
+)
+app.add_typer(bench, name="bench", rich_help_panel="Measure")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines for a script instead of text for a person.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Append the rows to benchmarks/fedmq_bench/results.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Append the rows to this file.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Turns of both sides.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of either side; default every core.")]
+Model = Annotated[str, typer.Option(help="An open_clip model; its weights are random.")]
+CodecNames = Annotated[str, typer.Option("--codec", help="Codecs of the updates, such as fp32,int8,fp16.")]
+OUTPUT = ("as_json", "keep", "out")
+
+
+@bench.command()
+def latency(
+    ctx: typer.Context,
+    nodes: Annotated[str, typer.Option(help="Numbers of node processes, such as 1,4,16.")] = "1,4,8,16,32",
+    codec: CodecNames = "fp32",
+    down: Annotated[str, typer.Option(help="Codec of the way down.")] = "fp32",
+    durable: Annotated[bool, typer.Option(help="Have each version on the disk before it is announced.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, and echoes, per turn.")] = 10,
+    repeats: Repeats = 5,
+    seed: Seed = 0,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure a round without training, beside a bare pyzmq echo of the same bytes.
+
+    Example: fedmq bench latency --nodes 16 --codec fp32,int8
+    """
+    from fedmq_bench import latency as benchmark
+    from fedmq_bench import machine, options, rows
+
+    (down,) = options.codecs(down)
+    sizes = [
+        benchmark.Size(count, name, down, rounds=rounds, blocks=repeats, durable=durable)
+        for name in options.codecs(codec)
+        for count in options.counts("--nodes", nodes)
+    ]
+    context = machine.context(_typed(ctx), seed)
+    rows.publish(benchmark.measure(sizes, seed, _say), context, rows.Outlet("latency", as_json, keep, out))
+
+
+@bench.command()
+def fold(
+    ctx: typer.Context,
+    codec: CodecNames = "fp32,int8,fp16",
+    updates: Annotated[int, typer.Option(min=1, help="Different updates per turn.")] = 16,
+    repeats: Repeats = 100,
+    seed: Seed = 0,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure what an update costs the aggregator, beside numpy's `acc += w * x`.
+
+    Example: fedmq bench fold --codec int8
+    """
+    from fedmq_bench import fold as benchmark
+    from fedmq_bench import machine, options, rows
+
+    found = benchmark.measure(options.codecs(codec), repeats, seed, _say, updates=updates)
+    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("fold", as_json, keep, out))
+
+
+@bench.command()
+def local(
+    ctx: typer.Context,
+    model: Model = "ViT-B-32",
+    images: Annotated[int, typer.Option(min=2, help="Images of an epoch.")] = 1000,
+    threads: Threads = None,
+    repeats: Repeats = 10,
+    seed: Seed = 0,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure a local epoch on cached features, beside both encoders on every batch.
+
+    Example: fedmq bench local --repeats 3
+    """
+    from fedmq_bench import local as benchmark
+    from fedmq_bench import machine, rows
+
+    found = benchmark.measure(model, images, repeats, threads, seed, _say)
+    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("local", as_json, keep, out))
+
+
+@bench.command()
+def encoder(
+    ctx: typer.Context,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="fp32 or fp16, on both sides.")] = "fp32",
+    model: Model = "ViT-B-32",
+    images: Annotated[int, typer.Option(min=4, help="Images per turn.")] = 64,
+    threads: Threads = None,
+    repeats: Repeats = 5,
+    seed: Seed = 0,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure images per second of the ONNX encoder, beside eager PyTorch, from pixels and from JPEG files.
+
+    Example: fedmq bench encoder --device cuda --precision fp16 --images 2048
+    """
+    from fedmq_bench import encoder as benchmark
+    from fedmq_bench import machine, options, rows
+
+    setup = benchmark.Setup(
+        model,
+        options.one_of("--device", device, ("cpu", "cuda")),
+        options.one_of("--precision", precision, ("fp32", "fp16")),
+        threads,
+        images,
+    )
+    found = benchmark.measure(setup, repeats, seed, _say)
+    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("encoder", as_json, keep, out))
+
+
+@bench.command()
+def memory(
+    ctx: typer.Context,
+    nodes: Annotated[int, typer.Option(min=1, help="Connected nodes.")] = 64,
+    codec: Annotated[str, typer.Option(help="Codec of the updates.")] = "int8",
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds.")] = 10,
+    seed: Seed = 0,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure the peak memory of `fedmq serve` while nodes send to it.
+
+    Example: fedmq bench memory --nodes 64
+    """
+    from fedmq_bench import machine, options, rows
+    from fedmq_bench import memory as benchmark
+
+    (name,) = options.codecs(codec)
+    found = benchmark.measure(nodes, name, repeats, seed, _say)
+    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("memory", as_json, keep, out))
+
+
+@bench.command()
+def startup(
+    ctx: typer.Context,
+    repeats: Repeats = 10,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure how long `fedmq --help` takes.
+
+    Example: fedmq bench startup
+    """
+    from fedmq_bench import machine, rows
+    from fedmq_bench import startup as benchmark
+
+    found = benchmark.measure(repeats, _say)
+    rows.publish(found, machine.context(_typed(ctx), 0), rows.Outlet("startup", as_json, keep, out))
+
+
+@bench.command()
+def table(
+    results: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where rows are kept.")] = None,
+) -> None:
+    """Print the newest kept rows as a Markdown table, each with the command that makes it.
+
+    Example: fedmq bench table
+    """
+    from fedmq_bench import report, rows
+
+    typer.echo(report.markdown(rows.read(results or rows.RESULTS)))
+
+
+def _typed(ctx: typer.Context) -> str:
+    """Return the command that makes these rows again: what differs from the defaults, without where rows go."""
+    words = ["fedmq", "bench", str(ctx.info_name)]
+    for option in ctx.command.params:
+        value = ctx.params.get(str(option.name))
+        if option.name in OUTPUT or value == option.default:
+            continue
+        words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+    return " ".join(words)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

@@ -1,0 +1,26 @@
+"""What the bench commands take as text, turned into values, or refused with a sentence."""
+
+from collections.abc import Sequence
+
+from fedmq.compress import codec
+from fedmq.errors import ConfigInvalid
+
+
+def counts(option: str, text: str) -> list[int]:
+    """Return whole numbers above 0, such as 1,4,16."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise ConfigInvalid(f"{option} is {text!r}; it takes whole numbers above 0, such as 1,4,16")
+    return [int(word) for word in words]
+
+
+def codecs(text: str) -> list[str]:
+    """Return names of codecs, such as fp32,int8; raises ConfigInvalid with those that exist."""
+    return [codec(word.strip()).name for word in text.split(",")]
+
+
+def one_of(option: str, text: str, choices: Sequence[str]) -> str:
+    """Return the text if it is one of the choices."""
+    if text not in choices:
+        raise ConfigInvalid(f"{option} is {text!r}; it is one of {', '.join(choices)}")
+    return text

@@ -1,0 +1,170 @@
+"""The report: rows as sentences while they come, and the newest of them as a table for the README."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+HEADINGS = ("measured", "fedmq", "beside it", "ratio", "target", "command")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a figure should be: at most, or at least."""
+
+    limit: float
+    at_least: bool = False
+    unit: str = "x"
+
+    def verdict(self, value: float) -> str:
+        """Return the target in words, and whether it was missed."""
+        met = value >= self.limit if self.at_least else value <= self.limit
+        words = f"{'at least' if self.at_least else 'at most'} {self.limit:,g} {self.unit}"
+        return words if met else f"{words}: missed"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row as a person reads it; `ratio` and `target` are empty where there is none."""
+
+    what: str
+    ours: str
+    beside: str = ""
+    ratio: str = ""
+    target: str = ""
+
+
+def sentence(row: Row) -> str:
+    """Return a row as one line of text."""
+    line = told(row)
+    parts = [line.ours, f"beside {line.beside}" if line.beside else "", f"ratio {line.ratio}" if line.ratio else ""]
+    return f"{line.what}: {', '.join(filter(None, parts))}" + (f" (target {line.target})" if line.target else "")
+
+
+def told(row: Row) -> Line:
+    """Return a row in words."""
+    return _CASES[row["case"]].tell(row)
+
+
+def markdown(rows: Iterable[Row]) -> str:
+    """Return the newest row of each case and size as a Markdown table, with the command that makes each number, and
+    below it where each was measured.
+    """
+    chosen = newest(rows)
+    lines = [_cells(HEADINGS), _cells(["---"] * len(HEADINGS))]
+    for row in chosen:
+        line = told(row)
+        cells = (line.what, line.ours, line.beside, line.ratio, line.target, f"`{row['context']['command']}`")
+        lines.append(_cells(cells))
+    places = dict.fromkeys(place(row["context"]) for row in chosen)
+    return "\n".join([*lines, "", *(f"Measured on {text}." for text in places)])
+
+
+def newest(rows: Iterable[Row]) -> list[Row]:
+    """Return the newest row of each case and size, in the order in which cases and sizes are told."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        if row["case"] in _CASES:
+            key = (row["case"], *(row.get(name) for name in _CASES[row["case"]].sizes))
+            if key not in found or found[key]["context"]["at"] <= row["context"]["at"]:
+                found[key] = row
+    order = list(_CASES)
+    return sorted(found.values(), key=lambda row: (order.index(row["case"]), row.get("codec", ""), row.get("nodes", 0)))
+
+
+def place(context: Row) -> str:
+    """Return where a row was measured, in words."""
+    versions = " ".join(f"{name} {version}" for name, version in context["versions"].items())
+    commit = f"commit {context['commit']}, " if context["commit"] else ""
+    return f"{context['cpu']}, {context['cores']} cores, {commit}{context['at'][:10]}, {versions}"
+
+
+def _latency(row: Row) -> Line:
+    kind = ", durable" if row["durable"] else ""
+    aim = Target(2.0) if (row["nodes"], row["codec"], row["durable"]) == (16, "fp32", False) else None
+    return Line(
+        f"round of {row['nodes']} nodes, {row['codec']} up{kind}",
+        _ms(row["median_s"]),
+        f"bare pyzmq {_ms(row['floor_median_s'])}",
+        _ratio(row),
+        aim.verdict(row["ratio"]) if aim else "",
+    )
+
+
+def _fold(row: Row) -> Line:
+    aim = {"fp32": Target(1.3), "int8": Target(3.0)}.get(row["codec"])
+    return Line(
+        f"decode, judge and fold one {row['codec']} update",
+        _ms(row["median_s"]),
+        f"numpy `acc += w * x` {_ms(row['numpy_s'])}",
+        _ratio(row),
+        aim.verdict(row["ratio"]) if aim else "",
+    )
+
+
+def _local(row: Row) -> Line:
+    return Line(
+        f"local epoch of {row['images']} images, {row['model']}",
+        _ms(row["cached_epoch_s"]),
+        f"both encoders per batch {row['reference_epoch_s']:.1f} s",
+        _ratio(row),
+        Target(1000.0, at_least=True).verdict(row["ratio"]),
+    )
+
+
+def _encoder(row: Row) -> Line:
+    start = {"encode": "pixels in memory", "files": "JPEG files"}[row["stage"]]
+    return Line(
+        f"encode from {start}, {row['model']} {row['precision']} on {row['device']}",
+        f"{row['onnx_images_per_s']:.1f} images/s",
+        f"eager PyTorch {row['torch_images_per_s']:.1f} images/s",
+        _ratio(row),
+    )
+
+
+def _memory(row: Row) -> Line:
+    size = row["peak_rss_bytes"] / 1e6
+    return Line(
+        f"aggregator's peak memory, {row['nodes']} nodes send {row['codec']}",
+        f"{size:.0f} MB",
+        target=Target(150.0, unit="MB").verdict(size),
+    )
+
+
+def _startup(row: Row) -> Line:
+    return Line(
+        "`fedmq --help`",
+        _ms(row["median_s"]),
+        f"`python -c pass` {_ms(row['python_s'])}",
+        target=Target(0.3, unit="s").verdict(row["median_s"]),
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    """How a case is told, and which of its keys make it another size."""
+
+    tell: Callable[[Row], Line]
+    sizes: tuple[str, ...] = ()
+
+
+_CASES: Mapping[str, _Case] = {
+    "latency": _Case(_latency, ("link", "nodes", "codec", "down", "durable")),
+    "fold": _Case(_fold, ("codec",)),
+    "local": _Case(_local, ("model", "images")),
+    "encoder": _Case(_encoder, ("device", "stage", "model", "precision")),
+    "memory": _Case(_memory, ("nodes", "codec")),
+    "startup": _Case(_startup),
+}
+
+
+def _cells(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _ratio(row: Row) -> str:
+    return f"{row['ratio']:,.4g}" if row["ratio"] >= 1000 else f"{row['ratio']:.2f}"

@@ -1,0 +1,272 @@
+"""The commands that need both the federation core and the neural parts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text for a person.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as rounds.goal=4.")
+]
+Level = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+
+
+@app.command("serve", rich_help_panel="Run")
+def serve(
+    file: Annotated[Path, typer.Argument(help="federation.toml, or a fleet file with a [federation] table.")],
+    overrides: Set = None,
+    log_level: Level = "info",
+    json: Json = False,
+) -> None:
+    """Run the aggregator of a federation, from where its run folder left off, until it has finished or Ctrl-C.
+
+    Example: fedmq serve federation.toml --set rounds.preset=quorum
+    """
+    import asyncio
+
+    from fedmq import observe, show
+    from fedmq_nodes import fleetfile
+    from fedmq_nodes.wiring import serve_federation
+
+    observe.configure(log_level)
+    federation = fleetfile.federation(file, overrides or [])
+
+    def listening(address: str) -> None:
+        if json:
+            show.json_line({"listening": address, "run": str(federation.run)})
+        else:
+            typer.echo(f"{federation.federation} listens at {address}, its run folder is {federation.run}", err=True)
+
+    done = asyncio.run(serve_federation(federation, str(file), listening))
+    if done.reason == "interrupted":
+        raise KeyboardInterrupt
+
+
+@app.command("join", rich_help_panel="Run")
+def join(
+    address: Annotated[str, typer.Argument(help="Where the aggregator listens, such as tcp://10.0.0.5:5600.")],
+    data: Annotated[Path | None, typer.Option(help="Folder with a folder of images per class.")] = None,
+    features: Annotated[Path | None, typer.Option(help="File with features of the bundle's encoder.")] = None,
+    where: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only these rows of them.")] = None,
+    part: Annotated[str, typer.Option(metavar="K/N", help="Only the k-th of n equal parts of the features.")] = "1/1",
+    bundle: Annotated[str, typer.Option(help="Embedded bundle, or folder, that the federation uses.")] = "tiny",
+    name: Annotated[str | None, typer.Option(help="This node's name; default: this host and what it works on.")] = None,
+    federation: Annotated[str, typer.Option(help="Join only a federation of this name.")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Folder of encoded features.")] = None,
+    device: Annotated[str, typer.Option(help="What the encoder runs on: auto, cpu, cuda, tensorrt.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Cores to use.")] = None,
+    test_share: Annotated[float, typer.Option(help="Share of the examples held back for evaluation.")] = 0.2,
+    train: Annotated[bool, typer.Option(help="Train; with --no-train only evaluate, on all examples.")] = True,
+    examples_per_s: Annotated[float, typer.Option(help="Pretend to be a device that trains no faster.")] = 0.0,
+    key: Annotated[Path | None, typer.Option(help="This node's .key_secret, for an encrypted link.")] = None,
+    aggregator_key: Annotated[Path | None, typer.Option(help="The aggregator's .key, for an encrypted link.")] = None,
+    insecure: Annotated[bool, typer.Option(help="Send everything in the clear, also off this machine.")] = False,
+    log_level: Level = "info",
+    json: Json = False,
+) -> None:
+    """Take part in a federation with the images, or the features, of this device.
+
+    Example: fedmq join tcp://10.0.0.5:5600 --data photos/
+    """
+    import asyncio
+
+    from fedmq import observe, show
+    from fedmq.config import parse
+    from fedmq_nodes import progress
+    from fedmq_nodes.options import NodeOptions, default_name
+    from fedmq_nodes.wiring import join_federation
+
+    observe.configure(log_level)
+    options = parse(
+        NodeOptions,
+        {
+            "name": name or default_name(data or features or Path("node")),
+            "data": data,
+            "features": features,
+            "where": dict(pair.partition("=")[::2] for pair in where or []),
+            "part": part,
+            "bundle": bundle,
+            "cache": cache,
+            "device": device,
+            "threads": threads,
+            "test_share": test_share,
+            "train": train,
+            "examples_per_s": examples_per_s,
+            "key": key,
+            "aggregator_key": aggregator_key,
+        },
+        "fedmq join",
+    )
+    with progress.bar("encoding images") as report:
+        done = asyncio.run(join_federation(address, federation, options, insecure, report))
+    if done.reason == "interrupted":
+        raise KeyboardInterrupt
+    if json:
+        show.json_line({"node": options.name, "reason": done.reason, "text": done.text})
+    else:
+        typer.echo(done.text)
+
+
+@app.command("up", rich_help_panel="Run")
+def up(
+    file: Annotated[Path, typer.Argument(help="fleet.toml: [federation], [defaults] and [[nodes]].")],
+    hold_out: Annotated[
+        str | None, typer.Option(metavar="NODE|each", help="Only evaluate on this node, or on each in turn.")
+    ] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Run an aggregator and its nodes as processes on this machine, to the end, and say what came of it.
+
+    Example: fedmq up fleet.toml --hold-out each
+    """
+    import asyncio
+
+    from fedmq import show
+    from fedmq_nodes import fleetfile, tell
+    from fedmq_nodes import up as ups
+    from fedmq_nodes.live import View
+
+    fleet = fleetfile.read(file, overrides or [])
+    names = [node.name for node in fleet.nodes] if hold_out == "each" else [hold_out]
+    summaries = []
+    for name in names:
+        chosen, more = (fleet, []) if name is None else ups.held_out(fleet, name)
+        with View() as view:
+            summary = asyncio.run(ups.run(chosen, file, [*(overrides or []), *more], view))
+        summaries.append(summary if name is None else {"held_out": name, **summary})
+    if json:
+        for summary in summaries:
+            show.json_line(summary)
+    else:
+        tell.summaries(summaries)
+
+
+@app.command("demo", rich_help_panel="Run")
+def demo(
+    folder: Annotated[Path | None, typer.Option(help="A new folder; default the next free runs/demo-N.")] = None,
+    json: Json = False,
+) -> None:
+    """Run a federation of six nodes on drawn images in under a minute, with a straggler and a SIGKILL, and report it.
+
+    Example: fedmq demo
+    """
+    from fedmq import show
+    from fedmq.errors import ConfigInvalid
+    from fedmq_nodes import demo as demos
+    from fedmq_nodes import tell
+
+    chosen = folder or next(path for n in range(1, 10_000) if not (path := Path("runs") / f"demo-{n}").exists())
+    if chosen.exists():
+        raise ConfigInvalid(f"{chosen} exists already; the demo begins in a new folder")
+    found = demos.run(chosen, quiet=json)
+    show.json_line(found) if json else tell.demo(found)
+
+
+Run = Annotated[Path, typer.Argument(help="The run's folder.")]
+Version = Annotated[int | None, typer.Option(help="Which version; default the newest.")]
+Bundle = Annotated[str | None, typer.Option(help="Where the run's bundle lies now, if it was moved.")]
+
+
+@app.command("eval", rich_help_panel="Use")
+def evaluate(
+    run: Run,
+    data: Annotated[Path | None, typer.Option(help="Folder with a folder of images per class.")] = None,
+    features: Annotated[Path | None, typer.Option(help="File with features of the bundle's encoder.")] = None,
+    where: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only these rows of them.")] = None,
+    version: Version = None,
+    bundle: Bundle = None,
+    device: Annotated[str, typer.Option(help="What the encoder runs on: auto, cpu, cuda, tensorrt.")] = "auto",
+    save: Annotated[str | None, typer.Option(metavar="NAME", help="Show it under this name in the report.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure a version of a run on data of your own, beside the frozen model.
+
+    Example: fedmq eval runs/pacs --data photos/
+    """
+    from fedmq import show
+    from fedmq.config import parse
+    from fedmq_nodes import progress, tell, use
+    from fedmq_nodes.options import NodeOptions
+
+    learned = use.Learned.of(run, version, bundle)
+    columns = dict(pair.partition("=")[::2] for pair in where or [])
+    given = {"name": "eval", "data": data, "features": features, "where": columns, "device": device}
+    options = parse(NodeOptions, given, "fedmq eval")
+    with progress.bar("encoding images") as report:
+        found = use.evaluate(learned, options.source(learned.bundle), report)
+    if save:
+        use.note(run, save, found)
+    show.json_line(found) if json else tell.evaluation(found)
+
+
+@app.command("classify", rich_help_panel="Use")
+def classify(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    run: Annotated[Path, typer.Option(help="The run's folder.")] = Path("run"),
+    most: Annotated[int, typer.Option("--most", min=1, help="How many labels per image.")] = 3,
+    version: Version = None,
+    bundle: Bundle = None,
+    device: Annotated[str, typer.Option(help="What the encoder runs on: auto, cpu, cuda, tensorrt.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Say what is on images, with the newest version of a run; exit code 3 if one of them cannot be read.
+
+    Example: fedmq classify --run runs/pacs dog.jpg cat.jpg
+    """
+    from fedmq import show
+    from fedmq.errors import EXIT_INPUT
+    from fedmq_nodes import tell, use
+
+    learned = use.Learned.of(run, version, bundle)
+    failed = False
+    for found in use.classify(learned, images, device, most):
+        failed = failed or "error" in found
+        show.json_line(found) if json else tell.labels(found)
+    if failed:
+        raise typer.Exit(EXIT_INPUT)
+
+
+@app.command("export-adapted", rich_help_panel="Use")
+def export_adapted(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("adapted.onnx"),
+    version: Version = None,
+    bundle: Bundle = None,
+) -> None:
+    """Write a version of a run as one ONNX file, pixels to class logits, that plain onnxruntime runs.
+
+    Example: fedmq export-adapted runs/pacs --out pacs.onnx
+    """
+    from fedmq_nodes import use
+
+    learned = use.Learned.of(run, version, bundle)
+    typer.echo(f"version {learned.version} is in {learned.export(out)}")
+
+
+@app.command("doctor", rich_help_panel="Prepare")
+def doctor(
+    file: Annotated[Path | None, typer.Argument(help="Also look at what this federation or fleet file needs.")] = None,
+    bundle: Annotated[str, typer.Option(help="The bundle to look at, where no file is given.")] = "tiny",
+    broker: Annotated[str | None, typer.Option(metavar="HOST[:PORT]", help="An MQTT broker to knock at.")] = None,
+    json: Json = False,
+) -> None:
+    """Look for what would keep fedmq from working here; exit code 1 if something would.
+
+    Example: fedmq doctor federation.toml
+    """
+    from fedmq import show
+    from fedmq.errors import EXIT_FAILED
+    from fedmq_nodes import doctor as doctors
+    from fedmq_nodes import fleetfile, tell
+
+    federation = fleetfile.federation(file, []) if file else None
+    failed = False
+    for finding in doctors.examine(federation, bundle, broker):
+        failed = failed or finding.state == doctors.FAILED
+        show.json_line(finding.as_json()) if json else tell.finding(finding)
+    if failed:
+        raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,83 @@
+"""Contact: when a node speaks although nothing happened, and when it takes the link for dead.
+
+Hello is said again after a time that doubles, with jitter so that a fleet does not greet in step. A ping goes out after
+a heartbeat in which nothing else did. Silence, or an update that nobody answers, leads back to hello.
+"""
+
+from numpy.random import Generator
+
+from fedmq.session import Session, State
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 15.0
+SILENT_HEARTBEATS = 4  # so many without a word, and the link is taken for dead
+ANSWER_S = 30.0  # an update without a verdict for so long is asked about
+
+
+class Contact:
+    """The timers of one conversation.
+
+    heartbeat_s    the aggregator's to say, once it has been heard
+    greetings      how often hello was said since it was last answered
+    """
+
+    def __init__(self, session: Session, rng: Generator, now: float) -> None:
+        self.heartbeat_s = 2.0
+        self.greetings = 0
+        self._session, self._rng = session, rng
+        self._retry_s = FIRST_RETRY_S
+        self._hello_at = self._ping_at = now
+        self._answer_at: float | None = None
+
+    def greet_anew(self, now: float) -> None:
+        """Say hello at the next tick."""
+        self._session.state = State.GREETING
+        self._hello_at, self._answer_at = now, None
+
+    def welcomed(self, heartbeat_s: float, now: float) -> None:
+        """The aggregator has answered."""
+        self.heartbeat_s, self._retry_s, self.greetings = heartbeat_s, FIRST_RETRY_S, 0
+        self.spoke(now)
+
+    def spoke(self, now: float) -> None:
+        """Something was sent that shows that the node is alive."""
+        self._ping_at = now + self.heartbeat_s
+
+    def awaits_answer(self, now: float | None) -> None:
+        """An update was sent now, or (None) it has its verdict."""
+        self._answer_at = None if now is None else now + ANSWER_S
+
+    def dead(self, now: float) -> str | None:
+        """Return why the link counts as dead, or None."""
+        if self._session.state is not State.OPEN:
+            return None
+        if self._silent_at <= now:
+            return f"nothing heard for {self._session.silent_for(now):.1f} s"
+        if self._answer_at is not None and self._answer_at <= now:
+            return f"no verdict for {ANSWER_S:.0f} s"
+        return None
+
+    def hello_due(self, now: float) -> bool:
+        """Whether to say hello now; if so, the next one is put off."""
+        if self._session.state is not State.GREETING or self._hello_at > now:
+            return False
+        self.greetings += 1
+        self._hello_at = now + self._retry_s * float(self._rng.uniform(0.75, 1.25))
+        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+        return True
+
+    def ping_due(self, now: float) -> bool:
+        """Whether to ping now; if so, the next one is put off."""
+        if self._session.state is not State.OPEN or self._ping_at > now:
+            return False
+        self.spoke(now)
+        return True
+
+    def next_deadline(self) -> float:
+        """When to look at the clock again."""
+        if self._session.state is not State.OPEN:
+            return self._hello_at
+        return min(at for at in (self._ping_at, self._silent_at, self._answer_at) if at is not None)
+
+    @property
+    def _silent_at(self) -> float:
+        return self._session.heard_at + SILENT_HEARTBEATS * self.heartbeat_s

@@ -1,0 +1,162 @@
+"""Joining: a node's shell. It reads the clock, awaits the link, and has a thread that encodes, trains and evaluates."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from numpy.random import Generator
+
+from fedmq import observe
+from fedmq.core import Event
+from fedmq.drive import Drive
+from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Train
+from fedmq.seeds import seed
+from fedmq.transports import Link
+from fedmq_models.training import warm_up
+from fedmq_nodes import task
+from fedmq_nodes.node import Introduction, Node
+from fedmq_nodes.sources import Data, Progress, Source, Split
+from fedmq_nodes.trainer import Trainer
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a device pretends to be: training takes at least examples / examples_per_s; 0 is as fast as it can."""
+
+    examples_per_s: float = 0.0
+
+    def least_s(self, examples: int) -> float:
+        """Return how long training on so many examples takes at least."""
+        return examples / self.examples_per_s if self.examples_per_s else 0.0
+
+
+class Cancellation:
+    """A wish to stop, which a thread may ask for and a coroutine may wait for."""
+
+    def __init__(self) -> None:
+        self._asked, self._event = threading.Event(), asyncio.Event()
+
+    def set(self) -> None:
+        """Wish it; from the loop's thread."""
+        self._asked.set()
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether it is wished."""
+        return self._asked.is_set()
+
+    async def wait(self) -> None:
+        """Wait until it is."""
+        await self._event.wait()
+
+
+class Shell:
+    """One node, its link, its data, and the thread that works on them."""
+
+    def __init__(
+        self,
+        who: Introduction,
+        source: Source,
+        split: Split,
+        pace: Pace,
+        threads: int,
+        rng: Generator,
+        progress: Progress = lambda _done, _total: None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._source, self._split, self._pace, self._progress = source, split, pace, progress
+        self._threads = threads
+        self._log = observe.logger(node=who.name)
+        self._seed = seed(who.federation, who.name)
+        self._trainer: Trainer | None = None
+        self._leaving = threading.Event()
+        self._cancelled = Cancellation()
+        self._failure: Exception | None = None
+        self._thread = ThreadPoolExecutor(1, "work")
+        self.node = Node(who, int(rng.integers(1, 2**63)), rng, self._loop.time())
+
+    async def run(self, link: Link, stop: asyncio.Event) -> Done:
+        """Work until the federation has finished, or refuses, or `stop` is set.
+
+        raises     what was wrong with this node's data, bundle or device, after telling the aggregator
+        """
+        drive = Drive(self.node, link, self._perform, self._log, stopped=lambda: self.node.leave("leaving"))
+        try:
+            done = await drive.run(stop)
+        finally:
+            self._leaving.set()
+            self._cancelled.set()
+            self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._failure is not None:
+            raise self._failure
+        return done
+
+    def _perform(self, effect: Effect) -> Awaitable[Event] | None:
+        match effect:
+            case Prepare():
+                return self._prepare(effect)
+            case Train():
+                self._cancelled = Cancellation()
+                return self._train(effect, self._cancelled)
+            case Evaluate():
+                return self._evaluate(effect)
+            case Cancel():
+                self._cancelled.set()
+        return None
+
+    async def _prepare(self, effect: Prepare) -> Event:
+        try:
+            wanted = task.understand(effect.task, effect.arrays)
+            task.require_same(wanted, effect.schema)
+            data = await self._in_thread(self._source.load, wanted.labels, self._split, self._report)
+            if len(data.train):
+                await self._in_thread(warm_up, wanted.training, self._threads)
+        except Exception as error:
+            if not hasattr(error, "exit_code"):
+                raise
+            self._failure = error
+            reason, text = getattr(error, "reason", "failed"), str(error)
+            return lambda _now: self.node.leave(reason, text, refused=True)
+        self._tell(data)
+        self._trainer = Trainer(wanted, data, self._seed)
+        return partial(self.node.prepared, len(data.train), len(data.test))
+
+    async def _train(self, effect: Train, cancelled: Cancellation) -> Event:
+        assert self._trainer is not None
+        started = self._loop.time()
+        result = await self._in_thread(self._trainer.train, effect.version, effect.params, cancelled.is_set)
+        left_s = self._pace.least_s(result.examples) - (self._loop.time() - started)
+        if left_s > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(cancelled.wait(), left_s)
+        return partial(self.node.trained, replace(result, train_s=self._loop.time() - started))
+
+    async def _evaluate(self, effect: Evaluate) -> Event:
+        assert self._trainer is not None
+        result = await self._in_thread(self._trainer.evaluate, effect.version, effect.params)
+        return partial(self.node.evaluated, result)
+
+    def _in_thread(self, work: Callable[..., Result], *values: object) -> Awaitable[Result]:
+        return self._loop.run_in_executor(self._thread, work, *values)
+
+    def _report(self, done: int, total: int) -> None:
+        """Called in the thread that encodes; raises there when the node is leaving, to finish early."""
+        if self._leaving.is_set():
+            raise CancelledError
+        self.node.progress = (done, total)
+        self._progress(done, total)
+
+    def _tell(self, data: Data) -> None:
+        for path, why in data.skipped.items():
+            self._log(Log("warning", "image.skipped", {"path": path, "reason": why}))
+        for name, count in data.unknown.items():
+            self._log(Log("warning", "class.unknown", {"label": name, "images": count}))
+        facts = {"train": len(data.train), "test": len(data.test), "encoded": data.encoded}
+        self._log(Log("info", "data.ready", {**facts, "skipped": len(data.skipped), "encoder": data.encoder}))

@@ -1,0 +1,113 @@
+"""A node's options: the same whether they come from the command line or from a fleet file."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fedmq.config import is_loopback
+from fedmq.errors import ConfigInvalid
+from fedmq.keys import NodeKeys, load, load_public
+from fedmq.quantities import Amount, Positive, Share, Word
+from fedmq_models import bundle as bundles
+from fedmq_nodes.files import Choice
+from fedmq_nodes.sources import FeatureFile, Images, Source, Split
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """One node.
+
+    name               unique in its federation
+    data               folder with a folder of images per class; or
+    features           file of features of the bundle's encoder, of which only
+    where, part        rows with these values, and of these the k-th of n equal parts ("k/n"), are this node's
+    bundle             an embedded bundle's name, or a folder
+    cache              folder of encoded features, which nodes of one device may share
+    device, threads    what the encoder runs on, and how many cores it and the training may use
+    test_share         of the examples held back for evaluation
+    train              False makes a node that only evaluates, on all of its examples
+    examples_per_s     pretend to be a device that trains no faster than this; 0 is as fast as it can
+    key                this node's .key_secret, and aggregator_key the aggregator's .key, for an encrypted link
+    """
+
+    name: Annotated[str, Field(pattern=NAME)]
+    data: Path | None = None
+    features: Path | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    part: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] = "1/1"
+    bundle: Word = "tiny"
+    cache: Path | None = None
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    threads: Positive | None = None
+    test_share: Share = 0.2
+    train: bool = True
+    examples_per_s: Amount = 0.0
+    key: Path | None = None
+    aggregator_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.features is None):
+            both = "both" if self.data else "neither"
+            raise ConfigInvalid(
+                f"node {self.name} has {both} of data and features; give it one: images, or their features"
+            )
+
+    def source(self, bundle: bundles.Bundle) -> Source:
+        """Return where this node's features come from."""
+        if self.features is not None:
+            k, _, n = self.part.partition("/")
+            return FeatureFile(self.features, bundle, Choice(self.where, (int(k), int(n))))
+        assert self.data is not None
+        return Images(self.data, bundle, self.cache or user_cache() / "features", self.device, self.threads)
+
+    def split(self) -> Split:
+        """Return what is trained on and what is held back."""
+        return Split(self.test_share, self.train)
+
+    def keys(self, address: str, insecure: bool = False) -> NodeKeys | None:
+        """Return the keys of an encrypted link, or None for a plain one.
+
+        raises     ConfigInvalid for a plain link that leaves this machine, unless that was asked for
+        """
+        if self.key is not None and self.aggregator_key is not None:
+            return NodeKeys(load(self.key), load_public(self.aggregator_key))
+        if self.key is not None or self.aggregator_key is not None:
+            raise ConfigInvalid("an encrypted link needs both --key and --aggregator-key")
+        if not is_loopback(address) and not insecure:
+            raise ConfigInvalid(
+                f"{address} is not on this machine: give --key and --aggregator-key (fedmq keys new makes them), "
+                "or --insecure to send everything in the clear"
+            )
+        return None
+
+    def arguments(self) -> list[str]:
+        """Return these options as `fedmq join` takes them."""
+        words: list[str] = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            flag = "--" + f.name.replace("_", "-")
+            if f.name == "where":
+                words += [word for column, wanted in value.items() for word in (flag, f"{column}={wanted}")]
+            elif f.name == "train":
+                words += [] if value else ["--no-train"]
+            elif value is not None and value != f.default:
+                words += [flag, str(value)]
+        return words
+
+
+def user_cache() -> Path:
+    """Return this user's folder for what can be made again: encoded features, drawn images."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedmq"
+
+
+def default_name(path: Path) -> str:
+    """Return a name that tells this device, and what it works on."""
+    raw = f"{socket.gethostname()}-{path.stem}"
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in raw)[:64]

@@ -1,0 +1,95 @@
+"""Wiring: from settings to a running aggregator or node. What the commands do once their arguments are read."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from secrets import randbits
+
+import numpy as np
+
+from fedmq.codec import Limits
+from fedmq.config import Federation, parse
+from fedmq.effects import Done
+from fedmq.errors import Refused
+from fedmq.keys import AggregatorKeys, load
+from fedmq.serve import serve
+from fedmq.transports.zmq import ZmqHub, ZmqLink
+from fedmq_models import bundle as bundles
+from fedmq_models.training import Training
+from fedmq_nodes import task
+from fedmq_nodes.join import Pace, Shell
+from fedmq_nodes.node import Introduction
+from fedmq_nodes.options import NodeOptions
+from fedmq_nodes.sources import Progress
+
+
+async def serve_federation(federation: Federation, where: str, listening: Callable[[str], None]) -> Done:
+    """Serve until the federation has finished or a signal comes.
+
+    where         what to call the settings in an error
+    listening     told the address, once nodes can connect
+    """
+    training = parse(Training, federation.task, where, "task.")
+    job = task.job(bundles.load(federation.bundle), training)
+    endpoint = federation.link
+    keys = AggregatorKeys(load(endpoint.key), endpoint.enrolled) if endpoint.secure else None
+    with until_interrupted() as stop:
+        hub = ZmqHub.bind(endpoint.address, federation.limits, keys)
+        try:
+            listening(hub.address)
+            return await serve(federation, job, federation.keeping, federation.run, hub, stop)
+        finally:
+            await hub.close()
+
+
+async def join_federation(
+    address: str, federation: str, options: NodeOptions, insecure: bool, progress: Progress
+) -> Done:
+    """Take part until the federation has finished or a signal comes.
+
+    raises     Refused, with the aggregator's reason; what is wrong with this node's data
+    """
+    bundle = bundles.load(options.bundle)
+    keys = options.keys(address, insecure)
+    who = Introduction(
+        federation=federation,
+        name=options.name,
+        feature_space=bundle.feature_space,
+        dim=bundle.dim,
+        methods=task.methods(),
+        software=f"fedmq {version('fedmq')}",
+    )
+    with until_interrupted() as stop:
+        link = ZmqLink.connect(address, options.name, Limits(), keys)
+        try:
+            rng = np.random.default_rng(randbits(128))
+            pace = Pace(options.examples_per_s)
+            shell = Shell(who, options.source(bundle), options.split(), pace, options.threads or 1, rng, progress)
+            done = await shell.run(link, stop)
+        finally:
+            await link.close()
+    if done.refused:
+        raise Refused(done.reason, f"the aggregator refuses this node ({done.reason}): {done.text}")
+    return done
+
+
+@contextmanager
+def until_interrupted() -> Iterator[asyncio.Event]:
+    """Yield an event that Ctrl-C or SIGTERM sets; a second one interrupts at once."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt() -> None:
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

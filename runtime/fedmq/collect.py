@@ -1,0 +1,112 @@
+"""Collecting: from one update to a new version. Steps 8, 10 and 11 of the walk of a delta.
+
+An update is judged by its envelope, then unpacked and measured, then folded, or refused with the reason. When the round
+ends, the sum becomes a step, and the step a version. The order of folding is numbered, so that a replay repeats it to
+the bit.
+"""
+
+from dataclasses import dataclass, replace
+
+from fedmq.compress import codec
+from fedmq.delta import Delta, norm
+from fedmq.errors import BadPayload, Rejection
+from fedmq.guards import Norms
+from fedmq.journal import Traffic, UpdateEntry, VersionEntry
+from fedmq.messages import Code, Update
+from fedmq.outer import optimizer
+from fedmq.past import Point
+from fedmq.plan import Settings
+from fedmq.rounds import Cause, Round
+from fedmq.rules import RULES
+from fedmq.versions import Versions
+
+
+@dataclass(frozen=True)
+class _Admitted:
+    delta: Delta
+    weight: float
+    factor: float
+    norm: float
+
+
+class Collector:
+    """The open round, the running sum, and the versions that come of them."""
+
+    def __init__(self, settings: Settings, start: Point) -> None:
+        schema = start.exact.schema
+        self._settings = settings
+        self._up = codec(settings.codec.up)
+        self._norms = Norms(settings.guard, start.norms)
+        self._rule = RULES[settings.rule](schema)
+        self._optimizer = optimizer(settings.outer, schema, start.velocity)
+        self._folded = start.folded
+        self.versions = Versions(start.version, start.exact, start.broadcast, codec(settings.codec.down))
+        self.round = Round(start.version + 1, settings.rounds)
+
+    def judge(self, node: str, update: Update, frame_bytes: int, now: float) -> UpdateEntry:
+        """Fold the update, or do not, and return what became of it."""
+        staleness = self.versions.number - update.base_version
+        judged = UpdateEntry(now, node, update, frame_bytes, Code.ACCEPTED, staleness=max(staleness, 0))
+        try:
+            admitted = self._admit(update, staleness)
+        except (Rejection, BadPayload) as error:
+            return replace(judged, code=Code(error.reason), text=str(error))
+        accepted = replace(
+            judged, number=self._folded, weight=admitted.weight, factor=admitted.factor, norm=admitted.norm
+        )
+        self._fold(admitted)
+        self.round.deliver(node, now)
+        return accepted
+
+    def refold(self, entry: UpdateEntry, now: float) -> None:
+        """Fold an update that was accepted before a restart, exactly as it was then."""
+        delta = Delta(codec(entry.update.codec).unpack(entry.update.payload, self.versions.exact.schema))
+        self._fold(_Admitted(delta, entry.weight, entry.factor, entry.norm))
+        self.round.deliver(entry.node, now)
+
+    def commit(self, cause: Cause, traffic: Traffic, now: float) -> VersionEntry:
+        """End the round: move the params by the step, make that the next version, and begin the next round."""
+        ended, opened_at = self.round, self.round.opened_at
+        assert opened_at is not None
+        step, factor = self._rule.step()
+        self.versions.commit(self._optimizer.move(self.versions.exact, step, factor))
+        self.round = Round(self.versions.number + 1, self._settings.rounds)
+        exact, broadcast = self.versions.exact, self.versions.broadcast
+        return VersionEntry(
+            version=self.versions.number,
+            cause=cause,
+            updates=ended.updates,
+            folded=self._folded,
+            quorum=ended.quorum,
+            invited=len(ended.invited),
+            opened_at=opened_at,
+            closed_at=now,
+            step_norm=norm(step),
+            traffic=traffic,
+            params=exact,
+            broadcast=None if broadcast is exact else broadcast,
+            velocity=self._optimizer.state,
+        )
+
+    def _admit(self, update: Update, staleness: int) -> _Admitted:
+        """Judge by the envelope first, which is cheap, then by the values."""
+        newest, limit = self.versions.number, self._settings.rounds.max_staleness
+        if staleness < 0:
+            raise Rejection(Code.UNKNOWN_VERSION, f"trained from version {update.base_version}, the newest is {newest}")
+        if staleness > limit:
+            raise Rejection(
+                Code.TOO_STALE, f"trained from version {update.base_version}, now {newest}, limit {limit} behind"
+            )
+        if update.codec != self._up.name:
+            raise Rejection(Code.WRONG_CODEC, f"sent as {update.codec}, agreed was {self._up.name}")
+        if update.examples == 0:
+            raise Rejection(Code.NO_EXAMPLES, "trained on 0 examples")
+        delta = Delta(self._up.unpack(update.payload, self.versions.exact.schema))
+        length, scale = self._norms.check(delta)
+        weighting = self._settings.weight
+        return _Admitted(delta, weighting.weight(update.examples), weighting.damping(staleness) * scale, length * scale)
+
+    def _fold(self, admitted: _Admitted) -> None:
+        self._rule.add(admitted.delta, admitted.weight, admitted.factor)
+        self._norms.accept(admitted.norm)
+        self._folded += 1

@@ -1,0 +1,79 @@
+"""The commands of the federation core: ask a run how it stands, and make keys."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+keys_app = typer.Typer(help="Make and enrol the keys of encrypted links.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys", rich_help_panel="Prepare")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text for a person.")]
+
+
+@app.command("status", rich_help_panel="Ask")
+def status(
+    run: Annotated[Path, typer.Argument(help="The run folder of a running aggregator.")],
+    json: Json = False,
+) -> None:
+    """Say how a running federation stands: what it waits for, why, and where each node is.
+
+    Example: fedmq status runs/pacs
+    """
+    from fedmq import control, show
+
+    answer = control.ask(run)
+    show.json_line(answer) if json else show.status(answer)
+
+
+@keys_app.command("new")
+def keys_new(
+    name: Annotated[str, typer.Argument(help="Whose key: aggregator, or the name of a node.")],
+    folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path("keys"),
+) -> None:
+    """Make a pair of keys. The secret half stays here; the public half is to be enrolled, or told to the nodes.
+
+    Example: fedmq keys new edge-1
+    """
+    from fedmq import keys
+
+    public = keys.new(folder, name)
+    typer.echo(f"secret  {public.with_suffix('.key_secret')}  (keep it here)\npublic  {public}")
+
+
+@keys_app.command("enrol")
+def keys_enrol(
+    public: Annotated[Path, typer.Argument(help="A node's public key, NAME.key.")],
+    folder: Annotated[Path, typer.Option(help="The aggregator's folder of enrolled keys.")] = Path("keys/enrolled"),
+) -> None:
+    """Let the node with this public key join; a running aggregator knows at once.
+
+    Example: fedmq keys enrol edge-1.key
+    """
+    from fedmq import keys
+
+    typer.echo(f"enrolled {keys.enrol(public, folder)}")
+
+
+@app.command("report", rich_help_panel="Ask")
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write; default report.html in the folder.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a page with the accuracy, the time and the bytes of a run, that opens without a network.
+
+    Example: fedmq report runs/pacs
+    """
+    from fedmq import show
+    from fedmq.record import LEDGER, Record
+    from fedmq.report import page
+    from fedmq.summary import summarise
+
+    path = page.write(run, run / LEDGER, out or run / "report.html")
+    if json:
+        with Record.open(run / LEDGER) as record:
+            show.json_line(summarise(record) | {"report": str(path)})
+    else:
+        typer.echo(f"the report is in {path}")

@@ -1,0 +1,42 @@
+"""Compression: a delta to a payload and back. One small file per codec, all of them in one registry.
+
+A codec is chosen per direction in the configuration and negotiated in the handshake. It knows neither the wire nor who
+sends; it is handed a schema, so a payload carries values alone, and its size is checked against the schema before it is
+read.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from fedmq.compress.dense import Fp16, Fp32
+from fedmq.compress.int8 import Int8
+from fedmq.delta import Arrays, Schema
+from fedmq.errors import ConfigInvalid
+from fedmq.messages import Buffer
+
+
+class Codec(Protocol):
+    """What every codec offers. Both methods are pure; randomness comes from the seed alone."""
+
+    name: str
+    lossless: bool
+
+    def size_bytes(self, schema: Schema) -> int:
+        """Return the size of a payload."""
+
+    def pack(self, arrays: Arrays, seed: int) -> Buffer:
+        """Return the payload. `seed` serves codecs that round stochastically."""
+
+    def unpack(self, payload: Buffer, schema: Schema) -> Arrays:
+        """Return the arrays; a view of the payload where that is possible. Raises BadPayload."""
+
+
+CODECS: Mapping[str, Codec] = {codec.name: codec for codec in (Fp32(), Fp16(), Int8())}
+
+
+def codec(name: str) -> Codec:
+    """Return the codec of that name, or raise ConfigInvalid with those that exist."""
+    try:
+        return CODECS[name]
+    except KeyError:
+        raise ConfigInvalid(f"no codec named {name!r}; there are {', '.join(CODECS)}") from None

@@ -1,0 +1,191 @@
+"""Settings from TOML: every key is checked, and a mistake is answered with the key and what it should be.
+
+    federation = "pacs"         its name
+    bundle = "tiny"             an embedded bundle, or a folder, relative to the file
+    run = "runs/pacs"           the folder of its ledger, relative to the file
+    [link] [keeping] [task] [rounds] [weight] [guard] [outer] [codec] [pulse] [limits] [stop]
+
+`[rounds] preset = "quorum"` takes that preset's values, any of which may be set beside it. `--set rounds.goal=4` on the
+command line has the last word.
+"""
+
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from fedmq.errors import ConfigInvalid, FedmqError
+from fedmq.ledger import Keeping
+from fedmq.plan import Settings
+from fedmq.quantities import Word
+from fedmq.rounds import PRESETS
+from fedmq.rules import RULES
+
+Form = TypeVar("Form")
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the aggregator listens, and who may come.
+
+    curve        auto: encrypted and authenticated unless the address is loopback
+    key          the aggregator's .key_secret file
+    enrolled     folder with the public keys of the nodes that may come
+    """
+
+    address: Word = "tcp://127.0.0.1:5600"
+    curve: Literal["auto", "on", "off"] = "auto"
+    key: Path = Path("keys/aggregator.key_secret")
+    enrolled: Path = Path("keys/enrolled")
+
+    @property
+    def secure(self) -> bool:
+        """Whether connections are encrypted and authenticated."""
+        return self.curve == "on" or (self.curve == "auto" and not is_loopback(self.address))
+
+
+@dataclass(frozen=True)
+class Federation(Settings):
+    """Everything that federation.toml says. `task` is the method's to check."""
+
+    bundle: Word = "tiny"
+    run: Path = Path("run")
+    link: Endpoint = Endpoint()
+    keeping: Keeping = Keeping()
+    task: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address can only be reached from this machine."""
+    scheme, _, rest = address.partition("://")
+    host = rest.rpartition(":")[0].strip("[]")
+    if scheme in ("ipc", "inproc") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # some other name, which may resolve to anything
+
+
+def read(path: Path) -> Table:
+    """Return the table in a TOML file.
+
+    raises     ConfigInvalid if it cannot be read or is not TOML
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path} is not TOML: {error}") from error
+
+
+def override(table: Table, overrides: Sequence[str]) -> None:
+    """Set what each `key=value` says, in place; a value is read as TOML, or else as text.
+
+    raises     ConfigInvalid if one is not key=value
+    """
+    for text in overrides:
+        _set(table, text)
+
+
+def federation(table: Table, where: str, folder: Path) -> Federation:
+    """Return the federation that a table describes.
+
+    where      what to call the table in an error
+    folder     that its paths are relative to
+    raises     ConfigInvalid, naming the key
+    """
+    rounds = _with_preset(table.get("rounds", {}), where)
+    found = parse(Federation, {**table, "rounds": rounds}, where, also=("rounds.preset",))
+    if found.rule not in RULES:
+        raise ConfigInvalid(f"{where}: rule is {found.rule!r}; there are {', '.join(RULES)}")
+    link = replace(found.link, key=folder / found.link.key, enrolled=folder / found.link.enrolled)
+    is_path = "/" in found.bundle or (folder / found.bundle).is_dir()
+    bundle = str(folder / found.bundle) if is_path else found.bundle
+    return replace(found, run=folder / found.run, link=link, bundle=bundle)
+
+
+def parse(form: type[Form], table: Mapping[str, Any], where: str, prefix: str = "", also: Sequence[str] = ()) -> Form:
+    """Return a table as a dataclass.
+
+    prefix     what stands before its keys in an error, such as "task."
+    also       keys that were dealt with before, and may still be what was meant
+    raises     ConfigInvalid, naming the key that is unknown or has a value that it cannot have
+    """
+    known = [prefix + key for key in keys(form)]
+    for key in _used(table, form, prefix):
+        if key not in known:
+            near = difflib.get_close_matches(key, [*known, *also], 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_leaves([*known, *also]))}"
+            raise ConfigInvalid(f"{where}: unknown key {key}; {hint}")
+    try:
+        return TypeAdapter(form).validate_python(table)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = prefix + ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ConfigInvalid(f"{where}: {key} is missing") from error
+        why = first["msg"].removeprefix("Value error, ").lower()
+        raise ConfigInvalid(f"{where}: {key} is {first['input']!r}: {why}") from error
+    except FedmqError as error:
+        raise ConfigInvalid(f"{where}: {error}") from error
+
+
+def keys(form: Any) -> Iterator[str]:
+    """Yield every dotted key that a dataclass has, tables included."""
+    for name, kind in _fields(form):
+        yield name
+        if is_dataclass(kind):
+            yield from (f"{name}.{key}" for key in keys(kind))
+
+
+def _fields(form: Any) -> list[tuple[str, Any]]:
+    hints = get_type_hints(form)
+    return [(f.name, hints[f.name]) for f in fields(form)]
+
+
+def _used(table: Mapping[str, Any], form: Any, prefix: str) -> Iterator[str]:
+    """Yield the dotted keys of a table, as deep as the form has tables of its own."""
+    kinds = dict(_fields(form))
+    for name, value in table.items():
+        yield prefix + name
+        if isinstance(value, Mapping) and is_dataclass(kinds.get(name)):
+            yield from _used(value, kinds[name], f"{prefix}{name}.")
+
+
+def _leaves(known: Sequence[str]) -> list[str]:
+    return [key for key in known if not any(other.startswith(key + ".") for other in known)]
+
+
+def _with_preset(rounds: object, where: str) -> object:
+    """Return the table of a preset, with what stands beside it; what is no table is left for `parse` to name."""
+    if not isinstance(rounds, Mapping):
+        return rounds
+    rest = dict(rounds)
+    name = rest.pop("preset", "sync")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ConfigInvalid(f"{where}: rounds.preset is {name!r}; there are {', '.join(PRESETS)}")
+    return asdict(PRESETS[name]) | rest
+
+
+def _set(table: Table, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigInvalid(f"--set {override}: write key=value, such as rounds.goal=4")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigInvalid(f"--set {override}: {parent} is a value, not a table")
+    table[last] = value

@@ -1,0 +1,86 @@
+"""Driving a core: the one loop that joins frames, timers, finished work and a person's wish to stop.
+
+Both shells use it; what they add is what an effect other than Send and Log means. Work that an effect started comes
+back as an event, a function of the time that the core is then told.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fedmq.core import Core, Event
+from fedmq.effects import Done, Effect, Log, Send
+from fedmq.transports import Link
+
+Perform = Callable[[Effect], Awaitable[Event] | None]
+INTERRUPTED = Done("interrupted")
+
+
+class Drive:
+    """One core, its link, and the work that is under way for it.
+
+    perform    starts the work that an effect asks for; None where there is nothing to wait for
+    stopped    what the core wants to say when a person stops it
+    """
+
+    def __init__(
+        self, core: Core, link: Link, perform: Perform, log: Callable[[Log], None], stopped: Callable[[], list[Effect]]
+    ) -> None:
+        self._core, self._link, self._perform, self._log, self._stopped = core, link, perform, log, stopped
+        self._work: set[asyncio.Future[Event]] = set()
+        self._clock = asyncio.get_running_loop().time
+
+    async def run(self, stop: asyncio.Event) -> Done:
+        """Drive the core until it is done, or `stop` is set; an exception of its work ends it too."""
+        receiving = asyncio.ensure_future(self._link.recv())
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            done = await self._apply(self._core.tick(self._clock()))
+            while done is None:
+                awaited: set[asyncio.Future[Any]] = {receiving, stopping, *self._work}
+                finished, _ = await asyncio.wait(
+                    awaited,
+                    timeout=self._time_left(),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                effects: list[Effect] = []
+                if receiving in finished:
+                    for peer, frame in receiving.result():
+                        effects += self._core.receive(peer, frame, self._clock())
+                    receiving = asyncio.ensure_future(self._link.recv())
+                for work in self._work & finished:
+                    self._work.discard(work)
+                    effects += work.result()(self._clock())
+                if self._time_left() == 0:
+                    effects += self._core.tick(self._clock())
+                done = await self._apply(effects)
+                if done is None and stopping in finished:
+                    done = await self._apply(self._stopped()) or INTERRUPTED
+            return done
+        finally:
+            left: list[asyncio.Future[Any]] = [receiving, stopping, *self._work]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _apply(self, effects: list[Effect]) -> Done | None:
+        """Carry out effects, and what the core says when a peer turns out to be unreachable."""
+        done, queue = None, deque(effects)
+        while queue:
+            match queue.popleft():
+                case Send(peers, frame):
+                    for peer in await self._link.send(peers, frame):
+                        queue.extend(self._core.lost(peer, self._clock()))
+                case Log() as log:
+                    self._log(log)
+                case Done() as found:
+                    done = found
+                case effect:
+                    if (work := self._perform(effect)) is not None:
+                        self._work.add(asyncio.ensure_future(work))
+        return done
+
+    def _time_left(self) -> float | None:
+        deadline = self._core.next_deadline()
+        return None if deadline is None else max(0.0, deadline - self._clock())

@@ -1,0 +1,122 @@
+"""Keys: who an end of a link is. Curve25519 pairs, as ZeroMQ's CURVE uses them, in ZeroMQ's certificate files.
+
+A pair is NAME.key_secret, which stays where it was made and is readable by its owner alone, and NAME.key, which is
+public. An aggregator lets in the nodes whose public keys lie in one folder; that folder is read at each connection, so
+enrolling and revoking need no restart.
+"""
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zmq.auth
+from zmq.utils import z85
+
+from fedmq.errors import KeyUnusable
+
+KEY_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """Both halves, z85, 40 characters each."""
+
+    public: bytes
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class AggregatorKeys:
+    """Our pair, and the folder of those who may come."""
+
+    own: KeyPair
+    folder: Path
+
+    def admits(self, public: bytes) -> bool:
+        """Whether the node with this public key may come, as the folder is now; an unreadable file admits nobody."""
+        for path in self.folder.glob("*.key"):
+            with suppress(KeyUnusable):
+                if load_public(path) == public:
+                    return True
+        return False
+
+
+@dataclass(frozen=True)
+class NodeKeys:
+    """Our pair, and the aggregator's public key."""
+
+    own: KeyPair
+    aggregator: bytes
+
+
+def new(folder: Path, name: str) -> Path:
+    """Make a pair and return the path of its public half.
+
+    raises     KeyUnusable if there is one already: a key is an identity, and is not overwritten
+    """
+    for path in (folder / f"{name}.key_secret", folder / f"{name}.key"):
+        if path.exists():
+            raise KeyUnusable(
+                f"{path} exists already; a new key is a new identity, so choose another name or remove it first"
+            )
+    before = os.umask(0o077)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        public, _ = zmq.auth.create_certificates(folder, name)
+    except OSError as error:
+        raise KeyUnusable(f"cannot write keys to {folder}: {error.strerror}") from error
+    finally:
+        os.umask(before)
+    return Path(public)
+
+
+def load(path: Path) -> KeyPair:
+    """Return the pair in a .key_secret file.
+
+    raises     KeyUnusable if it is missing, malformed, or readable by others
+    """
+    public, secret = _read(path)
+    if secret is None:
+        raise KeyUnusable(f"{path} holds no secret key; name the file that ends in .key_secret")
+    if path.stat().st_mode & 0o077:
+        raise KeyUnusable(f"{path} can be read by others; chmod 600 it, or make a new key if others could log in")
+    return KeyPair(public, secret)
+
+
+def load_public(path: Path) -> bytes:
+    """Return the public key in a .key file, z85."""
+    return _read(path)[0]
+
+
+def enrol(public: Path, folder: Path) -> Path:
+    """Let in the node with this public key, and return where that is now written.
+
+    raises     KeyUnusable if it is no public key, or another one has its name
+    """
+    key, secret = _read(public)
+    if secret is not None:
+        raise KeyUnusable(f"{public} holds a secret key, which stays where it was made; enrol its .key instead")
+    target = folder / f"{public.stem}.key"
+    if target.exists():
+        if load_public(target) != key:
+            raise KeyUnusable(f"{target} is another key of the same name; rename the file to enrol both")
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(public, target)
+    except OSError as error:
+        raise KeyUnusable(f"cannot write {target}: {error.strerror}") from error
+    return target
+
+
+def _read(path: Path) -> tuple[bytes, bytes | None]:
+    try:
+        public, secret = zmq.auth.load_certificate(path)
+        for key in (public, secret):
+            if key is not None and (len(key) != KEY_CHARACTERS or not set(key) <= set(z85.Z85CHARS)):
+                raise ValueError(f"a key has {KEY_CHARACTERS} characters of z85, one here has {len(key)}")
+    except (OSError, ValueError) as error:
+        raise KeyUnusable(f"{path} is not a key file: {error}; fedmq keys new makes one") from error
+    return public, secret

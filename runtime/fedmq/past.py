@@ -1,0 +1,57 @@
+"""The past of a federation, as a ledger has it: what an aggregator needs in order to go on where it left off."""
+
+from dataclasses import dataclass, field
+
+from fedmq.delta import Params, Vector
+from fedmq.journal import Traffic, UpdateEntry
+from fedmq.messages import Verdict
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a federation stands between two rounds: its newest version, and what the next commit builds on.
+
+    folded     how many updates were folded since the federation began
+    norms      of the last of them, oldest first
+    """
+
+    version: int
+    exact: Params
+    broadcast: Params
+    velocity: Vector | None = None
+    folded: int = 0
+    norms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """A node as the ledger remembers it.
+
+    seq        of its last update, `verdict` on it
+    trained    newest version that it has delivered from; -1 none
+    active     whether it was connected when the ledger was last written
+    examples   that it trains on; 0 on a node that only evaluates, or has not got ready
+    """
+
+    node: str
+    name: str
+    seq: int = 0
+    verdict: Verdict | None = None
+    trained: int = -1
+    active: bool = False
+    examples: int = 0
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the ledger has: where the last commit left off, the updates accepted since, in order, and the nodes."""
+
+    point: Point
+    pending: tuple[UpdateEntry, ...] = ()
+    nodes: tuple[Known, ...] = ()
+    traffic: Traffic = field(default_factory=Traffic)
+
+    @classmethod
+    def none(cls, params: Params) -> "Past":
+        """Return the past of a federation that has none: version 0."""
+        return cls(Point(0, params, params))

@@ -1,0 +1,102 @@
+"""The plan of a federation: its settings, and the job that it has nodes do.
+
+Settings come from federation.toml; the job comes from the bundle and the task. The runtime does not look inside the
+task: it carries it to the nodes and knows only what must agree (feature space, dimension, method) and the params at
+version 0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from fedmq.codec import Limits
+from fedmq.compress import CODECS
+from fedmq.delta import Params
+from fedmq.guards import Guard
+from fedmq.outer import Outer
+from fedmq.quantities import Amount, Count, Positive, Size, Word
+from fedmq.rounds import Policy
+from fedmq.weight import Weighting
+
+
+def _known_codec(name: str) -> str:
+    if name not in CODECS:
+        raise ValueError(f"no codec named {name!r}; there are {', '.join(CODECS)}")
+    return name
+
+
+CodecName = Annotated[Word, AfterValidator(_known_codec)]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the nodes learn.
+
+    task       settings of the method, plain values that travel in the welcome message
+    arrays     arrays of the task (class text features), serialised
+    params     version 0
+    notes      what a reader of the run's record should know beside, such as which bundle this is
+    """
+
+    feature_space: str
+    dim: int
+    method: str
+    task: Mapping[str, Any]
+    arrays: bytes = field(repr=False)
+    params: Params = field(repr=False)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Codecs:
+    """The codec of each direction."""
+
+    up: CodecName = "int8"
+    down: CodecName = "fp32"
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """heartbeat_s: how often a node says that it is there; lost_after_s: how long a silence makes it gone."""
+
+    heartbeat_s: Size = 2.0
+    lost_after_s: Size = 10.0
+
+
+@dataclass(frozen=True)
+class Stop:
+    """versions: stop after so many, 0 never; finish_s: how long nodes have for their last evaluation."""
+
+    versions: Count = 0
+    finish_s: Amount = 30.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a federation runs.
+
+    start_nodes      nodes that must be ready before the first round
+    evaluate_every   nodes report accuracy on every n-th version; 0 only at the end
+    strikes          faults after which a peer is not listened to for `mute_s`
+    """
+
+    federation: Word
+    rule: Word = "mean"
+    start_nodes: Positive = 1
+    evaluate_every: Count = 1
+    strikes: Positive = 10
+    mute_s: Amount = 60.0
+    rounds: Policy = Policy()
+    weight: Weighting = Weighting()
+    guard: Guard = Guard()
+    outer: Outer = Outer()
+    codec: Codecs = Codecs()
+    pulse: Pulse = Pulse()
+    limits: Limits = Limits()
+    stop: Stop = Stop()
+
+    def evaluates(self, version: int) -> bool:
+        """Whether nodes report their accuracy on this version."""
+        return bool(self.evaluate_every) and version % self.evaluate_every == 0

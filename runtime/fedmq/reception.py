@@ -1,0 +1,177 @@
+"""The reception: nodes come, get ready, say that they are alive, and go.
+
+May this node take part? If not, it is told why, with both values. If it may, it is told everything that it needs,
+whether it comes for the first time, after a broken link, or as a new process with an old identity.
+"""
+
+from dataclasses import replace
+
+from fedmq import codec
+from fedmq.codec import Limits
+from fedmq.collect import Collector
+from fedmq.effects import Level
+from fedmq.errors import ConfigInvalid
+from fedmq.journal import Journal
+from fedmq.messages import Hello, Ping, Pong, Ready, Refuse, Verdict, Welcome
+from fedmq.plan import Job, Settings
+from fedmq.post import Post
+from fedmq.roster import Member, Roster
+from fedmq.session import Session, Side, State
+
+
+def objection(hello: Hello, settings: Settings, job: Job) -> tuple[str, str] | None:
+    """Return the reason code and the sentence with which to refuse, or None: welcome."""
+    if hello.federation not in ("", settings.federation):
+        return (
+            "wrong_federation",
+            f"this is federation {settings.federation!r}, the node was sent to {hello.federation!r}",
+        )
+    if hello.feature_space != job.feature_space:
+        return "feature_space", (
+            f"the node has features of space {hello.feature_space[:16]}, the federation {job.feature_space[:16]}: "
+            "encoder, precision and preprocessing must be the same; join with the federation's bundle"
+        )
+    if hello.dim != job.dim:
+        return (
+            "adapter_shape",
+            f"the node's features have {hello.dim} dimensions, the federation's adapter takes {job.dim}",
+        )
+    if job.method not in hello.methods:
+        known = ", ".join(hello.methods) or "none"
+        return "unknown_method", f"the federation trains {job.method!r}, the node knows {known}; upgrade the node"
+    for direction, name in (("up", settings.codec.up), ("down", settings.codec.down)):
+        if name not in hello.codecs:
+            known = ", ".join(hello.codecs) or "none"
+            return "unknown_codec", f"the codec {direction} is {name!r}, the node knows {known}; upgrade the node"
+    return None
+
+
+class Reception:
+    """Opens and closes conversations."""
+
+    def __init__(
+        self, settings: Settings, job: Job, roster: Roster, collector: Collector, journal: Journal, post: Post
+    ) -> None:
+        self._settings, self._job = settings, job
+        self._roster, self._collector, self._journal, self._post = roster, collector, journal, post
+        self._require_readable(Member("", Session(Side.AGGREGATOR, 0, 0.0)))
+
+    def greet(self, peer: str, hello: Hello, finished: bool, now: float) -> None:
+        """Open the conversation, or open it again: whatever was lost on the way is told anew."""
+        version = self._collector.versions.announced
+        member = self._roster.members.get(peer)
+        no = objection(hello, self._settings, self._job)
+        if finished and member is None:
+            no = "finished", f"the federation has finished with version {version}"
+        elif member is not None and hello.session in member.past:
+            no = "replaced", f"another process has joined as {hello.name!r}"
+        if no is not None:
+            self._post.log("warning", "node.refused", now, node=peer, name=hello.name, reason=no[0], text=no[1])
+            self._post.send([peer], Refuse(hello.session, *no))
+            return
+        if member is None:
+            member = self._roster.members[peer] = Member(peer, Session(Side.AGGREGATOR, 0, now))
+        if hello.session != member.session.number:
+            self._begin(member, hello.session, now)
+        member.session.receive(hello, now)
+        member.name, member.ready, member.returning, member.reason = hello.name, False, False, ""
+        member.holds = hello.version if hello.version <= version else -1
+        self._roster.update_free(member, version)
+        self._post.send([peer], self._welcome(member))
+        self._post.log("info", "node.joined", now, node=peer, name=member.name, seq=member.session.seq)
+        self._journal.add(member.entry(now))
+
+    def ready(self, member: Member, ready: Ready, now: float) -> None:
+        """A node can work. One that was training when its link broke still is."""
+        version = self._collector.versions.number
+        member.ready, member.examples, member.tests, member.activity = True, ready.examples, ready.tests, ""
+        if ready.examples == 0:
+            member.task = None
+            self._collector.round.lose(member.peer, now)
+        if member.task == version:
+            self._collector.round.invite(member.peer, now)
+            self._post.assign([member])
+        elif member.task is not None:
+            self._collector.round.expect(member.peer)
+        elif self._settings.evaluates(version):
+            self._post.bring([member])
+        self._roster.update_free(member, version)
+        self._post.log("info", "node.ready", now, node=member.peer, name=member.name, examples=ready.examples)
+        self._journal.add(member.entry(now))
+
+    def pulse(self, member: Member, ping: Ping) -> None:
+        """Answer; and where the node waits for something that we have sent, send it again: it did not arrive."""
+        member.activity, member.done, member.total = ping.activity, ping.done, ping.total
+        if not member.ready and ping.activity != "encoding":
+            self._post.send([member.peer], Refuse(ping.session, "no_session", "say hello again, your ready was lost"))
+            return
+        self._post.send([member.peer], Pong(ping.session, self._collector.versions.announced))
+        if member.ready and ping.activity == "idle" and (ping.version < member.holds or member.task is not None):
+            member.holds = min(member.holds, ping.version)
+            if member.task is not None:
+                self._post.assign([member])
+            else:
+                self._post.bring([member])
+
+    def part(self, member: Member, reason: str, left: bool, now: float) -> None:
+        """Close the conversation. A node whose link is lost may still be training; one that left is not."""
+        member.session.state, member.ready = State.CLOSED, False
+        if left:
+            member.task = None
+        self._collector.round.lose(member.peer, now)
+        self._roster.update_free(member, self._collector.versions.number)
+        level: Level = "info" if left else "warning"
+        event = "node.left" if left else "node.lost"
+        self._post.log(level, event, now, node=member.peer, name=member.name, reason=reason)
+        self._journal.add(member.entry(now))
+
+    def sweep(self, now: float) -> None:
+        """Part with the nodes that have been silent too long, also with those that a restart still waits for."""
+        for member in self._roster.members.values():
+            silence = member.session.silent_for(now)
+            if silence <= self._settings.pulse.lost_after_s:
+                continue
+            if member.connected:
+                self.part(member, f"silent for {silence:.1f} s", left=False, now=now)
+            elif member.returning:
+                member.returning = False
+                self._collector.round.lose(member.peer, now)
+
+    def _begin(self, member: Member, number: int, now: float) -> None:
+        """Talk to a new process of this node from now on; what the old one was doing is void.
+
+        After a restart of ours nobody knows whether it is a new one, so what it was doing is then left as it was.
+        """
+        if member.connected:
+            self._post.log("info", "node.replaced", now, node=member.peer, name=member.name)
+        if member.session.number:
+            member.past.append(member.session.number)
+            member.task = None
+            self._collector.round.lose(member.peer, now)
+        member.session = Session(Side.AGGREGATOR, number, now, member.session.seq)
+
+    def _require_readable(self, member: Member) -> None:
+        """Raise ConfigInvalid if no node could read the welcome: a node reads with the limits that it was made with."""
+        limits, frame = Limits(), codec.encode(self._welcome(member))
+        envelope, whole = len(frame[0]), codec.size_bytes(frame)
+        if envelope > limits.envelope_bytes or whole > limits.frame_bytes:
+            raise ConfigInvalid(
+                f"the welcome message has an envelope of {envelope} bytes, limit is {limits.envelope_bytes}, and "
+                f"{whole} bytes in all, limit is {limits.frame_bytes}; make the task or its arrays smaller"
+            )
+
+    def _welcome(self, member: Member) -> Welcome:
+        verdict: Verdict | None = member.verdict and replace(member.verdict, session=member.session.number)
+        return Welcome(
+            session=member.session.number,
+            version=self._collector.versions.announced,
+            trained=member.trained,
+            seq=member.session.seq,
+            verdict=verdict,
+            heartbeat_s=self._settings.pulse.heartbeat_s,
+            up=self._settings.codec.up,
+            task=self._job.task,
+            schema=self._job.params.schema.entries,
+            evaluate_every=self._settings.evaluate_every,
+            arrays=self._job.arrays,
+        )

@@ -1,0 +1,194 @@
+"""The record of a run, read: from a ledger that is being written, or one that was left behind.
+
+Rows come as plain mappings, named as in `tables`; whoever draws or prints decides what they mean.
+"""
+
+import json
+import math
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+import numpy as np
+
+from fedmq.delta import Arrays, Params, Schema, Vector
+from fedmq.errors import LedgerUnusable
+from fedmq.guards import REMEMBERED
+from fedmq.journal import Traffic, UpdateEntry
+from fedmq.messages import Code, Update, Verdict
+from fedmq.past import Known, Past, Point
+from fedmq.tables import FORMAT
+
+LEDGER, EVALUATIONS = "ledger.sqlite", "evaluations.jsonl"  # files in a run's folder
+EXACT, BROADCAST, VELOCITY = "exact", "broadcast", "velocity"
+Row = Mapping[str, Any]
+
+
+def connect(path: Path, mode: Literal["ro", "rwc"]) -> sqlite3.Connection:
+    """Return a connection whose rows know their column names; the caller may hand it from thread to thread."""
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True, check_same_thread=False, timeout=30.0
+        )
+    except sqlite3.Error as error:
+        raise LedgerUnusable(f"{path} cannot be opened: {error}") from error
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+class Record:
+    """What a run has written down so far."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> "Record":
+        """Open a ledger file for reading, whether or not an aggregator writes it."""
+        if not path.is_file():
+            raise LedgerUnusable(f"there is no ledger at {path}; a run writes one when its aggregator starts")
+        record = cls(connect(path, "ro"))
+        try:
+            found = record.meta().get("format")
+        except LedgerUnusable as error:
+            record.close()
+            raise LedgerUnusable(f"{path} is not a ledger: {error}") from error
+        if found != str(FORMAT):
+            record.close()
+            raise LedgerUnusable(f"{path} has ledger format {found}, this fedmq reads {FORMAT}")
+        return record
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def meta(self) -> dict[str, str]:
+        """Return what the run is: federation, feature space, method, schema, format."""
+        return {row["key"]: row["value"] for row in self._rows("select * from meta")}
+
+    def schema(self) -> Schema:
+        """Return names and shapes of the params."""
+        entries = json.loads(self.meta()["schema"])
+        return Schema(tuple((name, tuple(shape)) for name, shape in entries))
+
+    def versions(self) -> list[Row]:
+        """Return the commits, version 0 first."""
+        return self._rows("select * from versions order by version")
+
+    def updates(self) -> list[Row]:
+        """Return every update that was judged, in the order of its arrival."""
+        return self._rows("select * from updates order by at, rowid")
+
+    def nodes(self) -> list[Row]:
+        """Return the nodes, by name."""
+        return self._rows("select * from nodes order by name")
+
+    def reports(self) -> list[Row]:
+        """Return the nodes' own accuracies, the frozen model's (version null) first."""
+        return self._rows("select * from reports order by version, node")
+
+    def events(self) -> list[Row]:
+        """Return what happened, in order."""
+        return self._rows("select * from events order by at, rowid")
+
+    def params(self, version: int | None = None) -> tuple[int, Params]:
+        """Return the params of a version, or of the newest.
+
+        raises     LedgerUnusable if that version's params were not kept
+        """
+        rows = self._rows("select version from arrays where kind = ? order by version", (EXACT,))
+        kept = [row["version"] for row in rows]
+        wanted = kept[-1] if version is None else version
+        values = self._array(wanted, EXACT)
+        if values is None:
+            raise LedgerUnusable(
+                f"the params of version {wanted} were not kept; kept are {kept[0]} to {kept[-1]} (keeping.versions)"
+            )
+        return wanted, Params(Arrays(self.schema(), values))
+
+    def past(self) -> Past:
+        """Return what an aggregator needs in order to go on."""
+        (last,) = self._rows("select * from versions order by version desc limit 1")
+        version, exact = self.params(last["version"])
+        broadcast = self._array(version, BROADCAST)
+        norms = self._rows(
+            "select norm from updates where number < ? order by number desc limit ?", (last["folded"], REMEMBERED)
+        )
+        point = Point(
+            version=version,
+            exact=exact,
+            broadcast=exact if broadcast is None else Params(Arrays(exact.schema, broadcast)),
+            velocity=self._array(version, VELOCITY),
+            folded=last["folded"],
+            norms=tuple(row["norm"] for row in reversed(norms)),
+        )
+        pending = self._rows(
+            "select u.*, p.data from updates u join payloads p using (number) where number >= ? order by number",
+            (last["folded"],),
+        )
+        traffic = Traffic(**{name: last[name] for name in Traffic.__dataclass_fields__})
+        return Past(point, tuple(map(_pending, pending)), tuple(map(_known, self._last_updates())), traffic)
+
+    def _last_updates(self) -> list[Row]:
+        return self._rows(
+            "select n.node, n.name, n.state, n.examples, u.seq, u.code, u.text, u.staleness,"
+            " u.weight * u.factor as weight,"
+            " (select max(base_version) from updates where node = n.node and code = ?) as trained"
+            " from nodes n left join updates u"
+            " on u.node = n.node and u.seq = (select max(seq) from updates where node = n.node)",
+            (Code.ACCEPTED.value,),
+        )
+
+    def _array(self, version: int, kind: str) -> Vector | None:
+        rows = self._rows("select data from arrays where version = ? and kind = ?", (version, kind))
+        return np.frombuffer(rows[0]["data"], dtype="<f4").astype(np.float32) if rows else None
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Row]:
+        try:
+            return [dict(row) for row in self._connection.execute(query, values)]
+        except sqlite3.Error as error:
+            raise LedgerUnusable(f"the ledger cannot be read: {error}") from error
+
+
+def _pending(row: Row) -> UpdateEntry:
+    """Return an accepted update as it was kept; the session that sent it is over."""
+    update = Update(
+        session=0,
+        seq=row["seq"],
+        base_version=row["base_version"],
+        codec=row["codec"],
+        examples=row["examples"],
+        steps=row["steps"],
+        loss=math.nan if row["loss"] is None else row["loss"],
+        train_s=row["train_s"],
+        payload=row["data"],
+    )
+    return UpdateEntry(
+        at=row["at"],
+        node=row["node"],
+        update=update,
+        frame_bytes=row["frame_bytes"],
+        code=Code.ACCEPTED,
+        number=row["number"],
+        staleness=row["staleness"],
+        weight=row["weight"],
+        factor=row["factor"],
+        norm=row["norm"],
+    )
+
+
+def _known(row: Row) -> Known:
+    active = row["state"] not in ("gone", "refused")
+    if row["seq"] is None:
+        return Known(row["node"], row["name"], active=active, examples=row["examples"])
+    verdict = Verdict(0, row["seq"], Code(row["code"]), row["text"], row["staleness"], row["weight"])
+    trained = -1 if row["trained"] is None else row["trained"]
+    return Known(row["node"], row["name"], row["seq"], verdict, trained, active, row["examples"])

@@ -1,0 +1,118 @@
+"""The roster: every node that the federation knows, and where each one stands.
+
+It holds facts, not decisions: who is connected, who has features, who trains from which version, who may be invited.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from fedmq.journal import NodeEntry
+from fedmq.messages import Report, Verdict
+from fedmq.session import Session, State
+
+PAST_SESSIONS = 16
+
+
+@dataclass
+class Member:
+    """One node.
+
+    holds        newest version that it has, or that is on its way to it; -1 none
+    task         version of its live task; None is no task
+    trained      newest version that it has delivered from; -1 none
+    verdict      on the update `session.seq`; None while that is being written, or there was none
+    zero_shot    accuracy of the frozen model on its own test split; `accuracy` that of version `reported`
+    returning    it was connected before a restart of the aggregator, and may come back
+    past         session numbers of its earlier processes
+    """
+
+    peer: str
+    session: Session
+    name: str = ""
+    ready: bool = False
+    holds: int = -1
+    task: int | None = None
+    trained: int = -1
+    verdict: Verdict | None = None
+    examples: int = 0
+    tests: int = 0
+    activity: str = ""
+    done: int = 0
+    total: int = 0
+    staleness: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    strikes: int = 0
+    reason: str = ""
+    zero_shot: float | None = None
+    accuracy: float | None = None
+    reported: int = -1
+    returning: bool = False
+    past: deque[int] = field(default_factory=lambda: deque(maxlen=PAST_SESSIONS))
+
+    @property
+    def connected(self) -> bool:
+        """Whether the conversation is open."""
+        return self.session.state is State.OPEN
+
+    @property
+    def state(self) -> str:
+        """One word for the status table."""
+        if not self.connected:
+            return "refused" if self.reason else "gone"
+        if not self.ready:
+            return self.activity or "preparing"
+        return "training" if self.task is not None else "idle"
+
+    def note(self, report: Report) -> None:
+        """Take note of how good a version is on this node; reports may come in any order."""
+        if report.examples == 0:
+            return
+        share = report.correct / report.examples
+        if report.version is None:
+            self.zero_shot = share
+        elif report.version >= self.reported:
+            self.reported, self.accuracy = report.version, share
+
+    def entry(self, now: float) -> NodeEntry:
+        """Return this member as the ledger keeps it."""
+        return NodeEntry(
+            at=now,
+            node=self.peer,
+            name=self.name,
+            state=self.state,
+            reason=self.reason,
+            examples=self.examples,
+            tests=self.tests,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
+            strikes=self.strikes,
+        )
+
+
+class Roster:
+    """All members, and which of them are free: ready, without a task, and not yet heard on the newest version."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, Member] = {}
+        self.free: dict[str, None] = {}
+
+    def update_free(self, member: Member, newest: int) -> None:
+        """Put the member among the free ones, or take it out, as its facts now say."""
+        can_train = member.connected and member.ready and member.examples > 0
+        if can_train and member.task is None and member.trained < newest:
+            self.free[member.peer] = None
+        else:
+            self.free.pop(member.peer, None)
+
+    def connected(self) -> list[Member]:
+        """Return the members whose conversation is open."""
+        return [member for member in self.members.values() if member.connected]
+
+    def awaited(self) -> bool:
+        """Whether any node is connected, or may come back after a restart."""
+        return any(member.connected or member.returning for member in self.members.values())
+
+    def ready(self) -> int:
+        """How many nodes could train."""
+        return sum(m.connected and m.ready and m.examples > 0 for m in self.members.values())

@@ -1,0 +1,57 @@
+"""Serving: the aggregator's shell. It reads the clock, awaits the link, and has a thread that writes the ledger."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fedmq import observe
+from fedmq.aggregator import Aggregator
+from fedmq.control import Control
+from fedmq.core import Event
+from fedmq.drive import Drive
+from fedmq.effects import Done, Effect, Keep
+from fedmq.folder import claim
+from fedmq.ledger import Keeping, Ledger
+from fedmq.plan import Job, Settings
+from fedmq.record import LEDGER
+from fedmq.status import status
+from fedmq.transports import Link
+
+
+async def serve(settings: Settings, job: Job, keeping: Keeping, folder: Path, link: Link, stop: asyncio.Event) -> Done:
+    """Run a federation in this folder until it has finished, or `stop` is set; go on where its ledger left off.
+
+    raises     LedgerUnusable if the folder is in use, another federation's, or cannot be written
+    """
+    clock = asyncio.get_running_loop().time
+    meta = {"federation": settings.federation, "feature_space": job.feature_space, "method": job.method}
+    with claim(folder), ThreadPoolExecutor(1, "ledger") as thread:
+        in_thread = partial(asyncio.get_running_loop().run_in_executor, thread)
+        epoch = time.time() - clock()
+        ledger = Ledger.open(folder / LEDGER, meta, job.notes, job.params, keeping, epoch, clock())
+        try:
+            rng = np.random.default_rng(secrets.randbits(64))
+            aggregator = Aggregator(settings, job, ledger.past(), rng, clock())
+
+            async def keep(batch: Keep) -> Event:
+                await in_thread(ledger.keep, batch.entries, clock())
+                return partial(aggregator.kept, batch.number)
+
+            def perform(effect: Effect) -> Awaitable[Event]:
+                assert isinstance(effect, Keep)
+                return keep(effect)
+
+            control = Control(folder, lambda: status(aggregator, clock()))
+            try:
+                drive = Drive(aggregator, link, perform, observe.logger(federation=settings.federation), list)
+                return await drive.run(stop)
+            finally:
+                await control.close()
+        finally:
+            await in_thread(ledger.close)

@@ -1,0 +1,87 @@
+"""Showing: the status as a person reads it in a terminal, still or live."""
+
+import json
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Status = dict[str, Any]
+STYLES = {"training": "cyan", "idle": "green", "gone": "red", "refused": "red", "encoding": "yellow"}
+
+
+def json_line(value: object) -> None:
+    """Print one JSON document on one line."""
+    print(json.dumps(value))
+
+
+def status(answer: Status) -> None:
+    """Print a status."""
+    Console().print(render(answer))
+
+
+def render(answer: Status) -> RenderableType:
+    """Return a status as a heading, a line on what is waited for, and a table of nodes."""
+    return Group(_heading(answer), _waiting(answer), _nodes(answer))
+
+
+def line(answer: Status) -> str:
+    """Return a status as one line, for logs and pipes."""
+    stalest = max((node["staleness"] for node in answer["nodes"]), default=0)
+    return f"{_heading(answer)}   {_waiting(answer)}   staleness {stalest}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as a person says it."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def _heading(answer: Status) -> Text:
+    accuracy, traffic = answer["accuracy"], answer["bytes"]
+    of = f" of {answer['versions']}" if answer["versions"] else ""
+    parts = [f"{answer['federation']}  version {answer['version']}{of}"]
+    if accuracy["federated"] is not None:
+        parts.append(f"accuracy {accuracy['federated']:.1%} (zero-shot {accuracy['zero_shot']:.1%})")
+    parts.append(f"up {size(traffic['up_application'])}  down {size(traffic['down_application'])}")
+    return Text("   ".join(parts), style="bold")
+
+
+def _waiting(answer: Status) -> Text:
+    round_ = answer["round"]
+    line = Text(round_["reason"])
+    if round_["waiting_for"]:
+        line.append("   waiting for " + ", ".join(round_["waiting_for"]), "yellow")
+    if round_["gone"]:
+        line.append("   gone " + ", ".join(round_["gone"]), "red")
+    if round_["deadline_in_s"] is not None and round_["open_s"] is not None:
+        line.append(f"   at most {max(0.0, round_['deadline_in_s']):.1f} s more")
+    return line
+
+
+def _nodes(answer: Status) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name, side in (("node", "left"), ("state", "left"), ("version", "right"), ("staleness", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for name in ("accuracy", "examples", "up", "down"):
+        table.add_column(name, justify="right")
+    table.add_column("note")
+    for node in sorted(answer["nodes"], key=lambda node: node["name"]):
+        state = node["state"]
+        progress = f" {node['done']}/{node['total']}" if node["total"] else ""
+        table.add_row(
+            node["name"] or node["id"],
+            Text(state + progress, STYLES.get(state, "")),
+            str(node["version"]) if node["version"] >= 0 else "-",
+            str(node["staleness"]),
+            "-" if node["accuracy"] is None else f"{node['accuracy']:.1%}",
+            str(node["examples"]),
+            size(node["bytes_up"]),
+            size(node["bytes_down"]),
+            Text(node["reason"], "red") if node["reason"] else Text("awaited" if node["awaited"] else "", "dim"),
+        )
+    return table

@@ -1,0 +1,214 @@
+"""ZeroMQ: a ROUTER at the aggregator, a DEALER at each node.
+
+    node -> aggregator     [name, head, section, ...]     name is empty under CURVE, where the key is the name
+    aggregator -> node     [head, section, ...]
+
+The parts behind `name` are those of a frame, so a payload is never copied into one piece. Nodes do not choose their
+routing id: the socket gives each connection one, and this module remembers on which connection a name last spoke. So
+nobody can take over another's route, and a node that comes back after SIGKILL is heard at once.
+
+Traps that this module is built around: a ROUTER drops silently for an unknown or full peer unless ROUTER_MANDATORY is
+set; queues count messages, not bytes, and the default of 1,000 is 2 GB of adapters per peer; a DEALER without IMMEDIATE
+queues for connections that do not exist; and without a ZAP domain that is enforced, CURVE lets in any key that nobody
+checks.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import zmq
+import zmq.asyncio
+from zmq.auth.asyncio import AsyncioAuthenticator
+
+from fedmq.codec import Frame, Limits
+from fedmq.errors import AddressUnusable
+from fedmq.keys import AggregatorKeys, NodeKeys
+
+AGGREGATOR = "aggregator"
+BATCH_FRAMES, BATCH_BYTES = 64, 32 * 2**20
+QUEUED_UP = 4  # an update, a report and a ping are what an honest node has under way
+QUEUED_DOWN = 16
+ROUTES = 65_536
+NAME_BYTES = 64
+BEAT_MS, BEAT_TIMEOUT_MS = 5_000, 15_000
+RECONNECT_MS, RECONNECT_MAX_MS = 100, 5_000
+LINGER_MS = 2_000
+DOMAIN = "fedmq"
+
+
+class ZmqHub:
+    """The aggregator's end."""
+
+    def __init__(self, socket: zmq.asyncio.Socket, authenticator: AsyncioAuthenticator | None) -> None:
+        self.address = socket.get_string(zmq.LAST_ENDPOINT)
+        self._socket, self._authenticator = socket, authenticator
+        self._routes: OrderedDict[str, bytes] = OrderedDict()
+
+    @classmethod
+    def bind(cls, address: str, limits: Limits, keys: AggregatorKeys | None = None) -> "ZmqHub":
+        """Listen at an address such as tcp://127.0.0.1:5600, or tcp://127.0.0.1:* for any free port.
+
+        keys       who we are and who may come; without, everyone may come, under the name that they say
+        raises     AddressUnusable if it cannot be bound
+        """
+        context = zmq.asyncio.Context()
+        socket = _socket(context, zmq.ROUTER, limits, receive=QUEUED_UP, send=QUEUED_DOWN)
+        socket.set(zmq.ROUTER_MANDATORY, 1)
+        authenticator = None
+        if keys is not None:
+            authenticator = _authenticator(context, keys)
+            socket.set(zmq.CURVE_SERVER, 1)
+            socket.set(zmq.CURVE_SECRETKEY, keys.own.secret)
+            socket.set(zmq.ZAP_DOMAIN, DOMAIN.encode())
+            socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            _close(socket, authenticator, linger_ms=0)
+            raise AddressUnusable(_why_not(address, error)) from error
+        return cls(socket, authenticator)
+
+    async def recv(self) -> list[tuple[str, Frame]]:
+        """Wait for frames from any node."""
+        frames = []
+        for route, name, *parts in await _drain(self._socket, least=3):
+            peer = name.get("User-Id") if self._authenticator else _name(name.bytes)
+            self._routes[peer] = route.bytes
+            self._routes.move_to_end(peer)
+            if len(self._routes) > ROUTES:
+                self._routes.popitem(last=False)
+            frames.append((peer, tuple(part.buffer for part in parts)))
+        return frames
+
+    async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
+        """Queue the frame for each peer; a peer whose queue is full, or that is gone, is returned."""
+        shared = [zmq.Frame(part, copy=False) for part in frame]
+        failed = []
+        for peer in peers:
+            route = self._routes.get(peer)
+            if route is None or not await _send(self._socket, [route, *shared]):
+                failed.append(peer)
+        return failed
+
+    async def close(self) -> None:
+        """Give what is queued two seconds to leave."""
+        _close(self._socket, self._authenticator, LINGER_MS)
+
+
+class ZmqLink:
+    """A node's end."""
+
+    def __init__(self, socket: zmq.asyncio.Socket, name: str) -> None:
+        self._socket, self._name = socket, name.encode()
+
+    @classmethod
+    def connect(cls, address: str, name: str, limits: Limits, keys: NodeKeys | None = None) -> "ZmqLink":
+        """Connect, now or as soon as there is something to connect to, and again whenever the connection breaks.
+
+        raises     AddressUnusable if the address makes no sense
+        """
+        socket = _socket(zmq.asyncio.Context(), zmq.DEALER, limits, receive=QUEUED_DOWN, send=QUEUED_UP)
+        socket.set(zmq.IMMEDIATE, 1)
+        socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        if keys is not None:
+            socket.set(zmq.CURVE_SERVERKEY, keys.aggregator)
+            socket.set(zmq.CURVE_PUBLICKEY, keys.own.public)
+            socket.set(zmq.CURVE_SECRETKEY, keys.own.secret)
+            name = ""
+        try:
+            socket.connect(address)
+        except zmq.ZMQError as error:
+            _close(socket, None, linger_ms=0)
+            raise AddressUnusable(_why_not(address, error)) from error
+        return cls(socket, name)
+
+    async def recv(self) -> list[tuple[str, Frame]]:
+        """Wait for frames from the aggregator."""
+        return [(AGGREGATOR, tuple(part.buffer for part in parts)) for parts in await _drain(self._socket, least=1)]
+
+    async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
+        """Queue the frame, if there is a connection with room."""
+        sent = await _send(self._socket, [self._name, *(zmq.Frame(part, copy=False) for part in frame)])
+        return [] if sent else list(peers)
+
+    async def close(self) -> None:
+        """Give what is queued two seconds to leave."""
+        _close(self._socket, None, LINGER_MS)
+
+
+def _socket(context: zmq.asyncio.Context, kind: int, limits: Limits, receive: int, send: int) -> zmq.asyncio.Socket:
+    socket = context.socket(kind)
+    # Twice the limit: a frame that is only just too large still reaches us, and is refused with its reason.
+    socket.set(zmq.MAXMSGSIZE, 2 * limits.frame_bytes)
+    socket.set(zmq.RCVHWM, receive)
+    socket.set(zmq.SNDHWM, send)
+    socket.set(zmq.HEARTBEAT_IVL, BEAT_MS)
+    socket.set(zmq.HEARTBEAT_TIMEOUT, BEAT_TIMEOUT_MS)
+    return socket
+
+
+def _authenticator(context: zmq.asyncio.Context, keys: AggregatorKeys) -> AsyncioAuthenticator:
+    authenticator = AsyncioAuthenticator(context)
+    authenticator.start()
+    authenticator.configure_curve_callback(DOMAIN, _Gate(keys))
+    return authenticator
+
+
+class _Gate:
+    """Asked by pyzmq's authenticator at each connection."""
+
+    def __init__(self, keys: AggregatorKeys) -> None:
+        self._keys = keys
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        return self._keys.admits(key)
+
+
+async def _drain(socket: zmq.asyncio.Socket, least: int) -> list[Any]:
+    """Return the messages that are here, bounded in number and bytes; those of fewer than `least` parts are dropped.
+
+    Bounded, because a socket that is never empty would otherwise grow this process's memory (pyzmq issue 1928).
+    """
+    messages = [await socket.recv_multipart(copy=False)]
+    size = _size(messages[0])
+    with suppress(zmq.Again):
+        while len(messages) < BATCH_FRAMES and size < BATCH_BYTES:
+            messages.append(await socket.recv_multipart(zmq.NOBLOCK, copy=False))
+            size += _size(messages[-1])
+    return [message for message in messages if len(message) >= least]
+
+
+def _size(message: Any) -> int:
+    return sum(len(part) for part in message)
+
+
+async def _send(socket: zmq.asyncio.Socket, parts: list[Any]) -> bool:
+    try:
+        await socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+    except zmq.ZMQError as error:
+        if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+            return False
+        raise
+    return True
+
+
+def _name(said: bytes) -> str:
+    """Return the name that a peer says it has, made printable, so that it can stand in a log."""
+    return said[:NAME_BYTES].decode("ascii", "backslashreplace") or "nameless"
+
+
+def _close(socket: zmq.asyncio.Socket, authenticator: AsyncioAuthenticator | None, linger_ms: int) -> None:
+    context = socket.context
+    if authenticator is not None:
+        authenticator.stop()
+    socket.close(linger_ms)
+    context.term()
+
+
+def _why_not(address: str, error: zmq.ZMQError) -> str:
+    if error.errno == zmq.EADDRINUSE:
+        return f"{address} is in use; stop what listens there, or choose another port"
+    return f"{address} cannot be used: {error.strerror}; an address looks like tcp://127.0.0.1:5600"
