@@ -119,7 +119,16 @@ def facts(entries: Sequence[Entry]) -> list[object]:
     for entry in entries:
         if isinstance(entry, UpdateEntry):
             found.append(
-                (entry.code, entry.text, entry.number, entry.staleness, entry.weight, entry.factor, entry.norm)
+                (
+                    entry.code,
+                    entry.text,
+                    entry.number,
+                    entry.staleness,
+                    entry.weight,
+                    entry.damping,
+                    entry.scale,
+                    entry.norm,
+                )
             )
         elif isinstance(entry, VersionEntry):
             broadcast = None if entry.broadcast is None else entry.broadcast.flat

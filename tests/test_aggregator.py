@@ -311,7 +311,7 @@ def test_a_quorum_with_grace_closes_a_quarter_later_and_the_straggler_counts_dam
     fleet.run(stop=lambda: len(fleet.versions()) == 3)
     assert [entry.closed_at for entry in fleet.versions()] == [5.0, 9.0, 13.0]
     slow = [entry for entry in fleet.updates() if entry.node == "slow"]
-    assert [(e.at, e.staleness, round(e.factor, 9)) for e in slow] == [(12.0, 2, round(3**-0.5, 9))]
+    assert [(e.at, e.staleness, round(e.damping, 9)) for e in slow] == [(12.0, 2, round(3**-0.5, 9))]
 
 
 def test_a_deadline_closes_with_who_is_there_and_the_late_are_refused() -> None:

@@ -106,7 +106,7 @@ def test_a_collector_folds_a_loud_update_at_the_limit_and_says_so() -> None:
         sent = Update(1, seq, 0, "fp32", 1, payload=np.full(SCHEMA.size, value, np.float32).tobytes())
         entry = collector.judge("a", sent, 0, now=0.0)
         again.refold(entry, now=0.0)
-    assert (entry.factor, entry.norm) == pytest.approx((3 / 8, 3 * math.sqrt(SCHEMA.size)))
+    assert (entry.scale, entry.norm) == pytest.approx((3 / 8, 3 * math.sqrt(SCHEMA.size)))
     ended = [found.commit(Cause.GOAL, Traffic(), now=0.0).params.flat for found in (collector, again)]
     assert ended[0].tobytes() == ended[1].tobytes()
 

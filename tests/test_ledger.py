@@ -137,7 +137,7 @@ def test_a_life_in_which_loud_updates_are_scaled_down_is_what_these_tests_are_ab
     entries = [e for batch in Life.after(Past.none(params())).take(ledgers.updates(40)) for e in batch]
     updates = [entry for entry in entries if isinstance(entry, UpdateEntry)]
     assert {entry.code for entry in updates} == {Code.ACCEPTED, Code.BAD_PAYLOAD}
-    assert min(entry.factor for entry in updates if entry.number is not None) < 0.1
+    assert min(entry.scale for entry in updates if entry.number is not None) < 0.1
     assert max(entry.staleness for entry in updates) == 2
     assert sum(isinstance(entry, VersionEntry) for entry in entries) == 8
 
@@ -261,7 +261,7 @@ def test_a_full_disk_is_told_nothing_of_the_batch_is_kept_and_with_room_it_goes_
     before = ledger.past()
     (pages,) = ledger._connection.execute("pragma page_count").fetchone()
     ledger._connection.execute(f"pragma max_page_count = {pages + 2}")
-    big = EventEntry(1.0, "info", "x.happened", {"text": "x" * 100_000})
+    big = EventEntry(1.0, "info", "x.happened", {"text": "x" * 1_000_000})
     for _ in range(2):
         with pytest.raises(LedgerUnusable, match=r"cannot be written: database or disk is full; mend that"):
             ledger.keep([node("b"), update("b", 1, 1), big], 2.0)

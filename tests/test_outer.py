@@ -16,10 +16,10 @@ def steps(count: int, seed: int = 0) -> list[Delta]:
     return [Delta(Arrays(SCHEMA, rng.standard_normal(16).astype(np.float32))) for _ in range(count)]
 
 
-def walk(mover: Optimizer, found: list[Delta], factors: list[float], params: Params = START) -> list[Vector]:
+def walk(mover: Optimizer, found: list[Delta], dampings: list[float], params: Params = START) -> list[Vector]:
     path = []
-    for step, factor in zip(found, factors, strict=True):
-        params = mover.move(params, step, factor)
+    for step, damping in zip(found, dampings, strict=True):
+        params = mover.move(params, step, damping)
         path.append(params.flat)
     return path
 
@@ -62,8 +62,8 @@ def test_momentum_of_updates_equally_stale_goes_as_far_as_of_fresh_ones_in_propo
     (step,) = steps(1)
     half = Delta(Arrays(SCHEMA, np.float32(0.5) * step.flat))
     moved = {}
-    for name, found, factor in (("fresh", step, 1.0), ("stale", half, 0.5)):
-        path = walk(optimizer(Outer("momentum", 1.0, 0.9), SCHEMA), [found] * 400, [factor] * 400)
+    for name, found, damping in (("fresh", step, 1.0), ("stale", half, 0.5)):
+        path = walk(optimizer(Outer("momentum", 1.0, 0.9), SCHEMA), [found] * 400, [damping] * 400)
         moved[name] = path[-1] - path[-2]
     np.testing.assert_allclose(moved["fresh"], step.flat / 0.1, rtol=1e-3)
     np.testing.assert_allclose(moved["stale"], half.flat / 0.1, rtol=1e-3)
@@ -71,31 +71,31 @@ def test_momentum_of_updates_equally_stale_goes_as_far_as_of_fresh_ones_in_propo
 
 def test_momentum_is_never_carried_further_by_a_stale_step_than_by_a_fresh_one() -> None:
     after: dict[float, float] = {}
-    for factor in (0.0, 0.25, 1.0):
+    for damping in (0.0, 0.25, 1.0):
         mover = optimizer(Outer("momentum", 1.0, 0.9), SCHEMA)
         walk(mover, steps(3), [1.0] * 3)
         nothing = Delta(Arrays(SCHEMA, np.zeros(16, np.float32)))
-        after[factor] = float(np.linalg.norm(walk(mover, [nothing], [factor])[0] - START.flat))
+        after[damping] = float(np.linalg.norm(walk(mover, [nothing], [damping])[0] - START.flat))
     assert 0.0 == after[0.0] < after[0.25] < after[1.0]
 
 
 def test_sgd_adds_the_step_whatever_its_factor() -> None:
     (step,) = steps(1)
-    for factor in (0.0, 0.5, 1.0):
-        assert walk(optimizer(Outer(), SCHEMA), [step], [factor])[0].tobytes() == (START.flat + step.flat).tobytes()
+    for damping in (0.0, 0.5, 1.0):
+        assert walk(optimizer(Outer(), SCHEMA), [step], [damping])[0].tobytes() == (START.flat + step.flat).tobytes()
     (moved,) = walk(optimizer(Outer("sgd", lr=0.25), SCHEMA), [step], [1.0])
     np.testing.assert_allclose(moved, START.flat + 0.25 * step.flat, rtol=1e-6)
 
 
 @pytest.mark.parametrize("outer", [Outer(), Outer("sgd", 0.3), Outer("momentum", 0.7, 0.9)])
 def test_a_restart_from_the_state_is_identical_to_the_bit(outer: Outer) -> None:
-    found, factors = steps(12), [1.0, 0.5, 0.25] * 4
-    whole = walk(optimizer(outer, SCHEMA), found, factors)
+    found, dampings = steps(12), [1.0, 0.5, 0.25] * 4
+    whole = walk(optimizer(outer, SCHEMA), found, dampings)
     first = optimizer(outer, SCHEMA)
-    before = walk(first, found[:5], factors[:5])
+    before = walk(first, found[:5], dampings[:5])
     state = None if first.state is None else first.state.copy()
     second = optimizer(outer, SCHEMA, state)
-    after = walk(second, found[5:], factors[5:], Params(Arrays(SCHEMA, before[-1])))
+    after = walk(second, found[5:], dampings[5:], Params(Arrays(SCHEMA, before[-1])))
     assert [params.tobytes() for params in before + after] == [params.tobytes() for params in whole]
 
 

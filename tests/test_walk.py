@@ -84,7 +84,7 @@ def test_the_twelve_steps_from_a_trained_adapter_to_the_next_version() -> None:
     assert sent(effects) == []
     accepted, committed = (e for e in keep.entries if isinstance(e, UpdateEntry | VersionEntry))
     assert isinstance(accepted, UpdateEntry)
-    assert (accepted.code, accepted.staleness, accepted.weight, accepted.factor) == (Code.ACCEPTED, 0, 10.0, 1.0)
+    assert (accepted.code, accepted.staleness, accepted.weight, accepted.damping) == (Code.ACCEPTED, 0, 10.0, 1.0)
 
     # 10 fold; 11 commit
     unpacked = Delta(compress.codec("int8").unpack(update.payload, delta.schema))

@@ -60,9 +60,9 @@ def test_damping_does_not_cancel_when_all_updates_are_equally_stale(staleness: i
     weighting, mean = Weighting(), Mean(SCHEMA)
     for examples in (10, 300, 7):
         mean.add(ONES, weighting.weight(examples), weighting.damping(staleness))
-    step, factor = mean.step()
+    step, damping = mean.step()
     assert step.flat.tolist() == pytest.approx([(1 + staleness) ** -0.5] * 4)
-    assert factor == pytest.approx((1 + staleness) ** -0.5)
+    assert damping == pytest.approx((1 + staleness) ** -0.5)
 
 
 def test_a_fresh_update_outweighs_a_stale_one_by_its_damping() -> None:

@@ -159,7 +159,7 @@ class Aggregator:
             member.trained = max(member.trained, update.base_version)
             self.traffic.up_goodput += len(update.payload)
             self.roster.update_free(member, self.version)
-            self._post.log("debug", "update.admitted", now, **facts, weight=entry.weight * entry.factor)
+            self._post.log("debug", "update.admitted", now, **facts, weight=entry.taken)
             return
         # Refused from the newest version, a node is asked again; its strikes see to it that this ends.
         self.roster.update_free(member, self.version)
@@ -185,7 +185,7 @@ class Aggregator:
             code=entry.code,
             text=entry.text,
             staleness=entry.staleness,
-            weight=entry.weight * entry.factor,
+            weight=entry.taken,
         )
         if member.connected:
             self._post.send([member.peer], member.verdict)

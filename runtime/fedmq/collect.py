@@ -5,7 +5,7 @@ ends, the sum becomes a step, and the step a version. The order of folding is nu
 the bit.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fedmq.compress import codec
 from fedmq.delta import Delta, norm
@@ -25,7 +25,8 @@ from fedmq.versions import Versions
 class _Admitted:
     delta: Delta
     weight: float
-    factor: float
+    damping: float
+    scale: float
     norm: float
 
 
@@ -46,30 +47,40 @@ class Collector:
     def judge(self, node: str, update: Update, frame_bytes: int, now: float) -> UpdateEntry:
         """Fold the update, or do not, and return what became of it."""
         staleness = self.versions.number - update.base_version
-        judged = UpdateEntry(now, node, update, frame_bytes, Code.ACCEPTED, staleness=max(staleness, 0))
         try:
             admitted = self._admit(update, staleness)
         except (Rejection, BadPayload) as error:
-            return replace(judged, code=Code(error.reason), text=str(error))
-        accepted = replace(
-            judged, number=self._folded, weight=admitted.weight, factor=admitted.factor, norm=admitted.norm
-        )
+            code, text = Code(error.reason), str(error)
+            return UpdateEntry(now, node, update, frame_bytes, code, text, staleness=max(staleness, 0))
+        number = self._folded
         self._fold(admitted)
         self.round.deliver(node, now)
-        return accepted
+        return UpdateEntry(
+            at=now,
+            node=node,
+            update=update,
+            frame_bytes=frame_bytes,
+            code=Code.ACCEPTED,
+            number=number,
+            staleness=staleness,
+            weight=admitted.weight,
+            damping=admitted.damping,
+            scale=admitted.scale,
+            norm=admitted.norm,
+        )
 
     def refold(self, entry: UpdateEntry, now: float) -> None:
         """Fold an update that was accepted before a restart, exactly as it was then."""
         delta = Delta(codec(entry.update.codec).unpack(entry.update.payload, self.versions.exact.schema))
-        self._fold(_Admitted(delta, entry.weight, entry.factor, entry.norm))
+        self._fold(_Admitted(delta, entry.weight, entry.damping, entry.scale, entry.norm))
         self.round.deliver(entry.node, now)
 
     def commit(self, cause: Cause, traffic: Traffic, now: float) -> VersionEntry:
         """End the round: move the params by the step, make that the next version, and begin the next round."""
         ended, opened_at = self.round, self.round.opened_at
         assert opened_at is not None
-        step, factor = self._rule.step()
-        self.versions.commit(self._optimizer.move(self.versions.exact, step, factor))
+        step, damping = self._rule.step()
+        self.versions.commit(self._optimizer.move(self.versions.exact, step, damping))
         self.round = Round(self.versions.number + 1, self._settings.rounds)
         exact, broadcast = self.versions.exact, self.versions.broadcast
         return VersionEntry(
@@ -103,10 +114,10 @@ class Collector:
             raise Rejection(Code.NO_EXAMPLES, "trained on 0 examples")
         delta = Delta(self._up.unpack(update.payload, self.versions.exact.schema))
         length, scale = self._norms.check(delta)
-        weighting = self._settings.weight
-        return _Admitted(delta, weighting.weight(update.examples), weighting.damping(staleness) * scale, length * scale)
+        weight, damping = self._settings.weight.weight(update.examples), self._settings.weight.damping(staleness)
+        return _Admitted(delta, weight, damping, scale, length * scale)
 
     def _fold(self, admitted: _Admitted) -> None:
-        self._rule.add(admitted.delta, admitted.weight, admitted.factor)
+        self._rule.add(admitted.delta, admitted.weight, admitted.damping, admitted.scale)
         self._norms.accept(admitted.norm)
         self._folded += 1

@@ -38,7 +38,7 @@ class Norms:
 
     def __init__(self, guard: Guard, recent: Iterable[float] = ()) -> None:
         self.guard = guard
-        self._recent = deque(recent, maxlen=REMEMBERED)
+        self._recent = deque((length for length in recent if length > 0), maxlen=REMEMBERED)
 
     def check(self, delta: Delta) -> tuple[float, float]:
         """Return the delta's norm, and what to multiply it by: 1 unless it is too long.
@@ -56,16 +56,16 @@ class Norms:
 
     @property
     def limit(self) -> float:
-        """The norm to which a longer delta is scaled down; infinite until enough were seen.
+        """The norm to which a longer delta is scaled down; infinite until enough were seen."""
+        if not self.guard.norm_factor or len(self._recent) < ENOUGH:
+            return math.inf
+        return self.guard.norm_factor * median(self._recent)
+
+    def accept(self, length: float) -> None:
+        """Remember the norm of an accepted update, as it was folded.
 
         A delta of nothing says nothing of how long one is: were it counted, a fleet that once stood still would be held
         to a median of zero for ever.
         """
-        moved = [length for length in self._recent if length > 0]
-        if not self.guard.norm_factor or len(moved) < ENOUGH:
-            return math.inf
-        return self.guard.norm_factor * median(moved)
-
-    def accept(self, length: float) -> None:
-        """Remember the norm of an accepted update, as it was folded."""
-        self._recent.append(length)
+        if length > 0:
+            self._recent.append(length)

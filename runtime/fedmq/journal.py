@@ -16,8 +16,9 @@ class UpdateEntry:
     """One update and its verdict.
 
     number     its place in the order of folding; None where it was refused
-    factor     damping x scaling, what the delta was multiplied by beside its weight
+    damping    what the delta was multiplied by for its staleness, beside its weight
     norm       of the delta as folded, after scaling
+    scale      what it was multiplied by for its length; 1 unless it was too long
     """
 
     at: float
@@ -29,8 +30,14 @@ class UpdateEntry:
     number: int | None = None
     staleness: int = 0
     weight: float = 0.0
-    factor: float = 0.0
+    damping: float = 0.0
     norm: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def taken(self) -> float:
+        """The weight that it had in the end."""
+        return self.weight * self.damping * self.scale
 
 
 @dataclass

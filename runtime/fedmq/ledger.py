@@ -66,6 +66,8 @@ class Ledger:
         connection = connect(path, "rwc")
         ledger = cls(connection, keeping, epoch)
         try:
+            # Rows of megabytes: with pages of 4 KiB, most of a write would be the chaining of pages.
+            connection.execute("pragma page_size = 65536")
             connection.execute("pragma journal_mode = wal")
             # NORMAL may lose the last commits with the power; OFF could lose the file.
             connection.execute(f"pragma synchronous = {'full' if keeping.durable else 'normal'}")
@@ -144,7 +146,8 @@ class Ledger:
                 "base_version": update.base_version,
                 "staleness": entry.staleness,
                 "weight": entry.weight,
-                "factor": entry.factor,
+                "damping": entry.damping,
+                "scale": entry.scale,
                 "norm": entry.norm,
                 "examples": update.examples,
                 "steps": update.steps,

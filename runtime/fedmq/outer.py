@@ -1,6 +1,6 @@
 """Outer optimizers: how a step moves the params.
 
-With momentum under staleness, a commit whose mean factor is s counts as the fraction s of a step: the velocity decays
+With momentum under staleness, a commit whose mean damping is s counts as the fraction s of a step: the velocity decays
 and pushes by that fraction. With s = 1 it is heavy-ball momentum (FedAvgM, Hsu et al. 2019, arXiv:1909.06335); with s
 near 0 the velocity is left almost as it was, the rule that Meta's FLSim uses for stale updates.
 """
@@ -27,7 +27,7 @@ class Outer:
 class Optimizer(Protocol):
     """Moves params by a step. `state` is what must survive a restart."""
 
-    def move(self, params: Params, step: Delta, factor: float) -> Params:
+    def move(self, params: Params, step: Delta, damping: float) -> Params:
         """Return the new params."""
 
     @property
@@ -43,21 +43,21 @@ class Sgd:
     def __init__(self, lr: float) -> None:
         self._lr = np.float32(lr)
 
-    def move(self, params: Params, step: Delta, factor: float) -> Params:
-        """Return params + lr x step; the step carries its factor already."""
+    def move(self, params: Params, step: Delta, damping: float) -> Params:
+        """Return params + lr x step; the step carries its damping already."""
         return add(params, step if self._lr == 1 else Delta(Arrays(step.schema, self._lr * step.flat)))
 
 
 class Momentum:
-    """params + lr x (step + s x momentum x velocity), s the mean factor of the step."""
+    """params + lr x (step + s x momentum x velocity), s the mean damping of the step."""
 
     def __init__(self, lr: float, momentum: float, velocity: Vector) -> None:
         self._lr, self._momentum, self._velocity = lr, momentum, velocity
 
-    def move(self, params: Params, step: Delta, factor: float) -> Params:
+    def move(self, params: Params, step: Delta, damping: float) -> Params:
         """Push, then let the velocity decay by the fraction of a step that this one was."""
-        push = step.flat + np.float32(factor * self._momentum) * self._velocity
-        keep = 1.0 - (1.0 - self._momentum) * factor
+        push = step.flat + np.float32(damping * self._momentum) * self._velocity
+        keep = 1.0 - (1.0 - self._momentum) * damping
         self._velocity = np.float32(keep) * self._velocity + step.flat
         return add(params, Delta(Arrays(step.schema, np.float32(self._lr) * push)))
 

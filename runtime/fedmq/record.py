@@ -120,7 +120,8 @@ class Record:
         version, exact = self.params(last["version"])
         broadcast = self._array(version, BROADCAST)
         norms = self._rows(
-            "select norm from updates where number < ? order by number desc limit ?", (last["folded"], REMEMBERED)
+            "select norm from updates where number < ? and norm > 0 order by number desc limit ?",
+            (last["folded"], REMEMBERED),
         )
         point = Point(
             version=version,
@@ -140,7 +141,7 @@ class Record:
     def _last_updates(self) -> list[Row]:
         return self._rows(
             "select n.node, n.name, n.state, n.examples, u.seq, u.code, u.text, u.staleness,"
-            " u.weight * u.factor as weight,"
+            " u.weight * u.damping * u.scale as weight,"
             " (select max(base_version) from updates where node = n.node and code = ?) as trained"
             " from nodes n left join updates u"
             " on u.node = n.node and u.seq = (select max(seq) from updates where node = n.node)",
@@ -180,7 +181,8 @@ def _pending(row: Row) -> UpdateEntry:
         number=row["number"],
         staleness=row["staleness"],
         weight=row["weight"],
-        factor=row["factor"],
+        damping=row["damping"],
+        scale=row["scale"],
         norm=row["norm"],
     )
 

@@ -20,8 +20,9 @@ create table arrays (version integer not null, kind text not null, data blob not
 create table updates (
     node text not null, seq integer not null, at real not null, code text not null, text text not null,
     number integer unique, base_version integer not null, staleness integer not null, weight real not null,
-    factor real not null, norm real not null, examples integer not null, steps integer not null, loss real,
-    train_s real not null, codec text not null, payload_bytes integer not null, frame_bytes integer not null,
+    damping real not null, scale real not null, norm real not null, examples integer not null,
+    steps integer not null, loss real, train_s real not null, codec text not null,
+    payload_bytes integer not null, frame_bytes integer not null,
     primary key (node, seq)
 );
 create table payloads (number integer primary key, data blob not null);

@@ -57,7 +57,7 @@ def _nodes(record: Record) -> list[dict[str, Any]]:
     """Return each node with what it contributed."""
     accuracies = {row["node"]: row for row in summarise(record)["nodes"]}
     updates, rows = record.updates(), []
-    total = sum(row["weight"] * row["factor"] for row in updates) or 1.0
+    total = sum(row["weight"] * row["damping"] * row["scale"] for row in updates) or 1.0
     for node in record.nodes():
         own = [row for row in updates if row["node"] == node["node"]]
         accepted = [row for row in own if row["code"] == ACCEPTED]
@@ -68,7 +68,7 @@ def _nodes(record: Record) -> list[dict[str, Any]]:
                 "accepted": len(accepted),
                 "refused": len(own) - len(accepted),
                 "staleness": sum(row["staleness"] for row in accepted) / max(1, len(accepted)),
-                "share": sum(row["weight"] * row["factor"] for row in own) / total,
+                "share": sum(row["weight"] * row["damping"] * row["scale"] for row in own) / total,
                 "up": sum(row["frame_bytes"] for row in own),
             }
         )
