@@ -37,6 +37,7 @@ MESSAGES: dict[str, Message] = {
         methods=("fedclip",),
         codecs=("fp32", "fp16", "int8"),
         version=40,
+        proof=bytes(range(16)),
         software="fedmq 0.1.0",
     ),
     "hello-new": Hello(session=1, federation="", name="", feature_space="", dim=0, methods=(), codecs=()),
@@ -51,6 +52,7 @@ MESSAGES: dict[str, Message] = {
         schema=(("gate.0.weight", (2, 3)), ("gate.0.bias", (2,)), ("scale", ())),
         evaluate_every=5,
         trained=40,
+        disowned=42,
         arrays=bytes(range(16)),
     ),
     "welcome-new": Welcome(

@@ -4,20 +4,18 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from numpy.random import Generator
 
-from fedmq import codec
-from fedmq.aggregator import Aggregator, Phase
-from fedmq.codec import Frame
-from fedmq.effects import Done, Effect, Keep, Log, Send
+from desk import HELLO, PAIR, SYNC, Desk, kinds, update
+from fedmq.aggregator import Phase
+from fedmq.codec import Frame, Limits
+from fedmq.effects import Done
+from fedmq.errors import ConfigInvalid
 from fedmq.guards import Guard
 from fedmq.messages import (
     Bye,
     Code,
-    Hello,
-    Message,
     Model,
     Ping,
     Pong,
@@ -30,142 +28,11 @@ from fedmq.messages import (
     Welcome,
 )
 from fedmq.outer import Outer
-from fedmq.past import Past
 from fedmq.plan import Codecs, Pulse, Settings, Stop
 from fedmq.rounds import PRESETS, Policy
 from fedmq.status import status
 from fedmq.weight import Weighting
-from pair import SCHEMA, SPACE, Fleet, Worker, job, params
-
-EXACT = Codecs("fp32", "fp32")
-SYNC = Settings("test", codec=EXACT)
-PAIR = replace(SYNC, start_nodes=2)
-HELLO = Hello(1, "test", "edge", SPACE, 4, ("fedclip",), ("fp32", "fp16", "int8"))
-
-
-class Desk:
-    """An aggregator that is spoken to directly. Batches are kept at once unless `hold` says otherwise."""
-
-    def __init__(self, settings: Settings = SYNC, past: Past | None = None) -> None:
-        start = past or Past.none(params())
-        self.aggregator = Aggregator(settings, job(), start, np.random.default_rng(0), now=0.0)
-        self.hold = False
-        self.held: list[Keep] = []
-        self.logs: list[Log] = []
-        self.now = 0.0
-
-    def say(self, peer: str, *messages: Message) -> list[tuple[str, Message]]:
-        """Send messages as this peer; return what was said to whom."""
-        return [said for message in messages for said in self.frame(peer, codec.encode(message))]
-
-    def frame(self, peer: str, frame: Frame) -> list[tuple[str, Message]]:
-        return self._carry_out(self.aggregator.receive(peer, frame, self.now))
-
-    def wait(self, seconds: float) -> list[tuple[str, Message]]:
-        self.now += seconds
-        return self._carry_out(self.aggregator.tick(self.now))
-
-    def lose(self, peer: str) -> list[tuple[str, Message]]:
-        return self._carry_out(self.aggregator.lost(peer, self.now))
-
-    def keep(self) -> list[tuple[str, Message]]:
-        batch = self.held.pop(0)
-        return self._carry_out(self.aggregator.kept(batch.number, self.now))
-
-    def join(self, *peers: str, examples: int = 10) -> list[tuple[str, Message]]:
-        said = []
-        for number, peer in enumerate(peers):
-            session = 100 + number
-            said += self.say(peer, replace(HELLO, session=session, name=peer), Ready(session, examples, 0))
-        return said
-
-    def events(self, name: str) -> list[Log]:
-        return [log for log in self.logs if log.event == name]
-
-    def _carry_out(self, effects: list[Effect]) -> list[tuple[str, Message]]:
-        said: list[tuple[str, Message]] = []
-        for effect in effects:
-            match effect:
-                case Send(peers, frame):
-                    said += [(peer, codec.decode(frame)) for peer in peers]
-                case Keep():
-                    self.held.append(effect)
-                case Log():
-                    self.logs.append(effect)
-        while self.held and not self.hold:
-            said += self.keep()
-        return said
-
-
-def update(session: int, seq: int = 1, base: int = 0, value: float = 1.0, examples: int = 10) -> Update:
-    payload = np.full(SCHEMA.size, value, "<f4").tobytes()
-    return Update(session, seq, base, "fp32", examples, payload=payload)
-
-
-def kinds(said: list[tuple[str, Message]]) -> list[type[Message]]:
-    return [type(message) for _, message in said]
-
-
-# Handshake
-
-
-def test_a_welcome_carries_the_task_and_then_comes_the_model_and_the_first_task() -> None:
-    desk = Desk()
-    assert kinds(desk.say("edge", HELLO)) == [Welcome]
-    assert kinds(desk.say("edge", Ready(1, 10, 0))) == [Model, Task]
-
-
-@pytest.mark.parametrize(
-    ("change", "reason", "both"),
-    [
-        ({"feature_space": "b" * 64}, "feature_space", ("b" * 16, "a" * 16)),
-        ({"dim": 8}, "adapter_shape", ("8", "4")),
-        ({"federation": "other"}, "wrong_federation", ("other", "test")),
-        ({"methods": ("linear",)}, "unknown_method", ("linear", "fedclip")),
-        ({"codecs": ("fp16",)}, "unknown_codec", ("fp16", "fp32")),
-    ],
-)
-def test_a_node_that_does_not_fit_is_refused_with_both_values(
-    change: dict[str, object], reason: str, both: tuple[str, str]
-) -> None:
-    desk = Desk()
-    ((_, refusal),) = desk.say("edge", replace(HELLO, **change))  # type: ignore[arg-type]
-    assert isinstance(refusal, Refuse)
-    assert refusal.reason == reason
-    assert all(value in refusal.text for value in both)
-    assert desk.aggregator.roster.members == {}
-
-
-def test_another_protocol_is_refused_with_both_versions() -> None:
-    desk = Desk()
-    head = bytearray(codec.encode(HELLO)[0])
-    head[3] = 9
-    ((_, refusal),) = desk.frame("edge", (bytes(head),))
-    assert isinstance(refusal, Refuse)
-    assert (refusal.reason, "protocol 9" in refusal.text, "this end 1" in refusal.text) == (
-        "protocol_mismatch",
-        True,
-        True,
-    )
-
-
-def test_whoever_has_not_said_hello_is_told_to() -> None:
-    assert Desk().say("edge", Ping(5, 0)) == [("edge", Refuse(5, "no_session", "say hello first"))]
-
-
-def test_a_second_hello_of_the_same_process_is_welcomed_again_with_the_same_words() -> None:
-    desk = Desk()
-    assert desk.say("edge", HELLO) == desk.say("edge", HELLO)
-
-
-def test_an_old_process_is_told_that_another_took_its_place() -> None:
-    desk = Desk()
-    desk.say("edge", HELLO, Ready(1, 10, 0))
-    assert kinds(desk.say("edge", replace(HELLO, session=2))) == [Welcome]
-    ((_, refusal),) = desk.say("edge", HELLO)
-    assert isinstance(refusal, Refuse)
-    assert (refusal.session, refusal.reason) == (1, "replaced")
-
+from pair import Fleet, Worker
 
 # Updates
 
@@ -453,9 +320,52 @@ def test_a_node_that_never_says_goodbye_holds_up_the_end_no_longer_than_agreed()
 def test_reports_in_any_order_leave_the_newest() -> None:
     desk = Desk()
     desk.join("a")
-    desk.say("a", Report(100, 4, 10, 7), Report(100, None, 10, 5), Report(100, 3, 10, 1), Report(100, 4, 0, 0))
     member = desk.aggregator.roster.members["a"]
+    for report in (Report(100, 4, 10, 7), Report(100, None, 10, 5), Report(100, 3, 10, 1), Report(100, 4, 0, 0)):
+        member.note(report)
     assert (member.zero_shot, member.accuracy, member.reported) == (0.5, 0.7, 4)
+
+
+@pytest.mark.parametrize("lie", [Report(100, 0, 10, 11), Report(100, 1, 10, 7), Report(100, 2**62, 10, 7)])
+def test_a_report_that_cannot_be_is_a_strike_and_not_kept(lie: Report) -> None:
+    desk = Desk()
+    desk.join("a")
+    desk.say("a", lie)
+    member = desk.aggregator.roster.members["a"]
+    assert (member.accuracy, member.strikes, len(desk.events("peer.struck"))) == (None, 1, 1)
+
+
+def test_a_node_that_still_encodes_when_all_is_over_is_told_so() -> None:
+    desk = Desk(replace(SYNC, stop=Stop(versions=1, finish_s=3.0), pulse=Pulse(2.0, 60.0)))
+    desk.say("late", replace(HELLO, session=7, name="late"))
+    desk.join("a")
+    desk.say("a", update(100), Bye(100, "finished"))
+    said = desk.wait(4.0)
+    assert [(peer, type(message), getattr(message, "reason", "")) for peer, message in said] == [
+        ("late", Refuse, "finished")
+    ]
+    assert desk.aggregator.phase is Phase.DONE
+
+
+def test_a_round_that_can_never_have_its_quorum_says_so() -> None:
+    desk = Desk(replace(SYNC, rounds=Policy(quorum=3)))
+    desk.join("a")
+    assert status(desk.aggregator, 0.0)["round"]["reason"] == "too few nodes for a quorum of 3: 0 updates, 1 to come"
+
+
+@pytest.mark.parametrize(
+    ("settings", "both"),
+    [
+        (replace(SYNC, limits=Limits(frame_bytes=1_000)), ("an update of 15 values", "limit is 1000")),
+        (replace(SYNC, codec=Codecs("int8", "int8"), limits=Limits(frame_bytes=500)), ("as int8", "limit is 500")),
+    ],
+)
+def test_a_federation_whose_own_updates_would_be_refused_does_not_begin(
+    settings: Settings, both: tuple[str, str]
+) -> None:
+    with pytest.raises(ConfigInvalid) as refused:
+        Desk(settings)
+    assert [part in str(refused.value) for part in both] == [True, True]
 
 
 # Faults on the link

@@ -218,7 +218,7 @@ def test_what_the_ledger_has_lost_the_node_drops_too() -> None:
     bench = Bench().at_work()
     bench.trains(0)
     bench.hears(accepted(1), whole(9, 9.0))
-    bench.hears(replace(WELCOME, version=4, seq=1))
+    bench.hears(replace(WELCOME, version=4, seq=1, disowned=9))
     assert (bench.node.version, bench.node.params) == (-1, None)
     assert kinds(bench.hears(whole(4, 4.0), Task(4))) == [Train]
 
@@ -309,3 +309,14 @@ def test_random_bytes_from_the_aggregators_side_are_logged_and_nothing_else() ->
     (log,) = bench.node.receive(AGGREGATOR, (b"\x00" * 40,), bench.now)
     assert isinstance(log, Log)
     assert (log.event, log.fields["reason"]) == ("frame.refused", "not_fedmq")
+
+
+def test_what_comes_of_work_after_the_end_is_nobodys_business() -> None:
+    bench = Bench().at_work()
+    bench.node.leave("leaving")
+    results = (
+        bench.node.prepared(10, 5, bench.now),
+        bench.node.trained(Trained(0, params(1.0), 10, 1, 0.5), bench.now),
+        bench.node.evaluated(Evaluated(0, 5, 1, 0.5), bench.now),
+    )
+    assert results == ([], [], [])

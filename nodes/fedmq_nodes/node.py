@@ -1,7 +1,7 @@
 """A node: frames, results and time in, effects out. It awaits nothing, reads no clock and trains nothing itself.
 
 It greets until it is welcomed, gets its features ready, trains when it is asked to, and keeps an update until that has
-its verdict. It goes on training while the link is down. Whatever gets lost is repaired in one way: it says hello again.
+its verdict. It goes on training while the link is down. Whatever gets lost, saying hello again repairs it.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from fedmq.messages import (
 )
 from fedmq.seeds import seed
 from fedmq.session import Receipt, Session, Side, State
-from fedmq.versions import adopt
+from fedmq.versions import adopt, proof
 from fedmq_nodes.contact import Contact
 
 AGGREGATOR = "aggregator"
@@ -135,6 +135,8 @@ class Node:
 
     def prepared(self, examples: int, tests: int, now: float) -> list[Effect]:
         """The features are ready: `examples` to train on, `tests` to evaluate on."""
+        if self._done:
+            return []
         self._ready = Ready(self._session.number, examples, tests)
         self.progress = (0, 0)
         if tests:
@@ -146,7 +148,7 @@ class Node:
 
     def trained(self, result: Trained, now: float) -> list[Effect]:
         """Training is done: squeeze the difference, and keep it until it has a verdict."""
-        if self._base is None or self._base[0] != result.version or self._welcome is None:
+        if self._done or self._base is None or self._base[0] != result.version or self._welcome is None:
             return []
         before, self._base = self._base[1], None
         number, codec_name = self._session.seq + 1, self._welcome.up
@@ -168,6 +170,8 @@ class Node:
 
     def evaluated(self, result: Evaluated, now: float) -> list[Effect]:
         """An evaluation is done: report it. A report is lost if the link is down; the next version brings another."""
+        if self._done:
+            return []
         self._evaluating.discard(result.version)
         if self._session.state is State.OPEN:
             report = Report(self._session.number, result.version, result.examples, result.correct, result.loss)
@@ -226,7 +230,7 @@ class Node:
             self._finish(*problem, refused=True)
             return
         self._contact.welcomed(welcome.heartbeat_s, now)
-        if welcome.version < self.version:
+        if 0 <= welcome.disowned == self.version:
             self._log("warning", "version.dropped", held=self.version, newest=welcome.version)
             self.version, self.params = -1, None
         if self.outbox is None and self._base is None:
@@ -334,6 +338,7 @@ class Node:
                 methods=who.methods,
                 codecs=tuple(CODECS),
                 version=self.version,
+                proof=b"" if self.params is None else proof(self.params),
                 software=who.software,
             )
         )

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from fedmq import codec
 from fedmq.collect import Collector
 from fedmq.effects import Done, Effect, Keep
-from fedmq.errors import BadFrame, RemoteError
+from fedmq.errors import BadFrame, RemoteError, Unexpected
 from fedmq.journal import Journal, ReportEntry, UpdateEntry, VersionEntry
 from fedmq.messages import Bye, Code, Hello, Message, Ping, Ready, Refuse, Report, Update, Verdict
 from fedmq.past import Past
@@ -27,7 +27,7 @@ from fedmq.rounds import Cause
 from fedmq.session import Receipt, Session, Side
 from fedmq.strikes import Strikes
 
-FAULTS = frozenset({Code.BAD_PAYLOAD, Code.NOT_FINITE, Code.TOO_LARGE, Code.WRONG_CODEC, Code.NO_EXAMPLES})
+FAULTS = frozenset(Code) - {Code.ACCEPTED, Code.TOO_STALE, Code.FINISHED}
 
 
 class Phase(StrEnum):
@@ -43,6 +43,7 @@ class Aggregator:
     """One federation's aggregator."""
 
     def __init__(self, settings: Settings, job: Job, past: Past, rng: Generator, now: float) -> None:
+        settings.require_room(job.params.schema)
         self.settings = settings
         self.phase = Phase.COLLECTING
         self.traffic = replace(past.traffic)
@@ -109,7 +110,8 @@ class Aggregator:
     def _take(self, peer: str, message: Message, size: int, now: float) -> None:
         member = self.roster.members.get(peer)
         if isinstance(message, Hello):
-            self._reception.greet(peer, message, self._is_last(self.version), now)
+            if (no := self._reception.greet(peer, message, self._is_last(self.version), now)) is not None:
+                self._strike(peer, *no, now)
             return
         if member is None or not member.connected:
             self._post.send([peer], Refuse(getattr(message, "session", 0), "no_session", "say hello first"))
@@ -131,6 +133,9 @@ class Aggregator:
             case Ping():
                 self._reception.pulse(member, message)
             case Report():
+                if message.correct > message.examples or (message.version or 0) > self.version:
+                    right = f"{message.correct} of {message.examples} right with version {message.version}"
+                    raise Unexpected(f"a report of {right}; the newest is {self.version}")
                 member.note(message)
                 entry = ReportEntry(now, peer, message.version, message.examples, message.correct, message.loss)
                 self._journal.add(entry)
@@ -240,6 +245,7 @@ class Aggregator:
             assert self._finish_at is not None
             if now >= self._finish_at or not self.roster.awaited():
                 self.phase = Phase.DONE
+                self._reception.close(self.version)
                 self._post.add(Done("finished"))
         return self._post.collect()
 
@@ -295,7 +301,8 @@ class Aggregator:
         for known in past.nodes:
             session = Session(Side.AGGREGATOR, 0, now, known.seq)
             member = Member(known.node, session, known.name, trained=known.trained, verdict=known.verdict)
-            member.returning = known.active
+            member.returning, member.strikes = known.active, known.strikes
+            member.bytes_up, member.bytes_down = known.bytes_up, known.bytes_down
             self.roster.members[known.node] = member
             if known.active and known.examples and known.trained < self.version:
                 self.collector.round.invite(known.node, now)

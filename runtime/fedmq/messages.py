@@ -5,8 +5,9 @@
 
 Links are at least once and unordered, so no message relies on the one before it. A `session` is a number that a node
 process draws when it starts; it goes with everything that the process sends, so that what a dead process left in a
-queue is never taken for its successor's. Any loss is repaired in one way: the node says Hello again, and is told the
-last seq that the ledger has from it, the verdict on it, the newest version and its task.
+queue is never taken for its successor's. Whatever is lost, saying Hello again repairs it: the node is told the last seq
+that the ledger has from it, the verdict on it, the newest version and its task. A node that pings as idle although it
+has been sent something is sent that again, without a new Hello.
 """
 
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ class Hello:
     """A node introduces itself, or resumes. Its identity is the link's peer name, not something that it says here.
 
     federation    that it means to join; empty is whichever listens there
-    version       newest that it holds
+    version       newest that it holds, -1 none; `proof` is the digest of its params
     """
 
     session: Identifier
@@ -54,6 +55,7 @@ class Hello:
     methods: tuple[Word, ...]
     codecs: tuple[Word, ...]
     version: Held = -1
+    proof: bytes = b""
     software: Word = ""
 
 
@@ -74,7 +76,8 @@ class Verdict:
 class Welcome:
     """The conversation is open. Everything that a node needs to know before it can work.
 
-    version    the newest; a node that holds a higher one holds something that the ledger has lost
+    version    the newest
+    disowned   the version that the node said it holds, if the ledger has lost it, or has another for it; otherwise -1
     trained    the newest version that the ledger has an accepted update from, of this node; -1 none
     seq        the last one that the ledger has from this node; the node goes on from there, also after a reinstall
     verdict    on that seq; None where it is still being written, or nothing was ever sent
@@ -93,6 +96,7 @@ class Welcome:
     schema: tuple[tuple[Word, tuple[Count, ...]], ...]
     evaluate_every: Count = 1
     trained: Held = -1
+    disowned: Held = -1
     arrays: Raw = field(default=b"", repr=False)
 
 

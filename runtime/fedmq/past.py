@@ -40,6 +40,9 @@ class Known:
     trained: int = -1
     active: bool = False
     examples: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    strikes: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,16 @@ from pydantic import AfterValidator
 
 from fedmq.codec import Limits
 from fedmq.compress import CODECS
-from fedmq.delta import Params
+from fedmq.compress import codec as compression
+from fedmq.delta import Params, Schema
+from fedmq.errors import ConfigInvalid
 from fedmq.guards import Guard
 from fedmq.outer import Outer
 from fedmq.quantities import Amount, Count, Positive, Size, Word
 from fedmq.rounds import Policy
 from fedmq.weight import Weighting
+
+HEAD_BYTES = 1024  # more than the head of an update or of a version ever takes
 
 
 def _known_codec(name: str) -> str:
@@ -64,6 +68,13 @@ class Pulse:
     heartbeat_s: Size = 2.0
     lost_after_s: Size = 10.0
 
+    def __post_init__(self) -> None:
+        if self.lost_after_s < 2 * self.heartbeat_s:
+            raise ValueError(
+                f"lost_after_s is {self.lost_after_s:g} and heartbeat_s {self.heartbeat_s:g}: a node that misses one "
+                "heartbeat is not lost yet; make lost_after_s at least twice as long"
+            )
+
 
 @dataclass(frozen=True)
 class Stop:
@@ -79,6 +90,7 @@ class Settings:
 
     start_nodes      nodes that must be ready before the first round
     evaluate_every   nodes report accuracy on every n-th version; 0 only at the end
+    most_nodes       how many nodes a federation remembers; a further one is refused
     strikes          faults after which a peer is not listened to for `mute_s`
     """
 
@@ -86,6 +98,7 @@ class Settings:
     rule: Word = "mean"
     start_nodes: Positive = 1
     evaluate_every: Count = 1
+    most_nodes: Positive = 10_000
     strikes: Positive = 10
     mute_s: Amount = 60.0
     rounds: Policy = Policy()
@@ -100,3 +113,13 @@ class Settings:
     def evaluates(self, version: int) -> bool:
         """Whether nodes report their accuracy on this version."""
         return bool(self.evaluate_every) and version % self.evaluate_every == 0
+
+    def require_room(self, schema: Schema) -> None:
+        """Raise ConfigInvalid if an honest update, or a whole version, is over the limit of who reads it."""
+        for what, name, limits in (("an update", self.codec.up, self.limits), ("a version", "fp32", Limits())):
+            size = compression(name).size_bytes(schema) + HEAD_BYTES
+            if size > limits.frame_bytes:
+                raise ConfigInvalid(
+                    f"{what} of {schema.size} values is a frame of up to {size} bytes as {name}, limit is "
+                    f"{limits.frame_bytes}; raise limits.frame_bytes, or make the adapter smaller"
+                )

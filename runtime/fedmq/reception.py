@@ -18,6 +18,8 @@ from fedmq.post import Post
 from fedmq.roster import Member, Roster
 from fedmq.session import Session, Side, State
 
+LONGEST = 2000  # characters of a sentence on the wire; what a node says of itself may be longer
+
 
 def objection(hello: Hello, settings: Settings, job: Job) -> tuple[str, str] | None:
     """Return the reason code and the sentence with which to refuse, or None: welcome."""
@@ -46,6 +48,10 @@ def objection(hello: Hello, settings: Settings, job: Job) -> tuple[str, str] | N
     return None
 
 
+def _finished(version: int) -> tuple[str, str]:
+    return "finished", f"the federation has finished with version {version}"
+
+
 class Reception:
     """Opens and closes conversations."""
 
@@ -56,30 +62,31 @@ class Reception:
         self._roster, self._collector, self._journal, self._post = roster, collector, journal, post
         self._require_readable(Member("", Session(Side.AGGREGATOR, 0, 0.0)))
 
-    def greet(self, peer: str, hello: Hello, finished: bool, now: float) -> None:
-        """Open the conversation, or open it again: whatever was lost on the way is told anew."""
-        version = self._collector.versions.announced
+    def greet(self, peer: str, hello: Hello, finished: bool, now: float) -> tuple[str, str] | None:
+        """Open the conversation, or open it again: whatever was lost on the way is told anew.
+
+        returns    the objection, if the node is to blame for being refused
+        """
         member = self._roster.members.get(peer)
-        no = objection(hello, self._settings, self._job)
-        if finished and member is None:
-            no = "finished", f"the federation has finished with version {version}"
-        elif member is not None and hello.session in member.past:
-            no = "replaced", f"another process has joined as {hello.name!r}"
-        if no is not None:
+        objected = objection(hello, self._settings, self._job)
+        if (no := objected or self._no_place(member, hello, finished)) is not None:
             self._post.log("warning", "node.refused", now, node=peer, name=hello.name, reason=no[0], text=no[1])
-            self._post.send([peer], Refuse(hello.session, *no))
-            return
+            self._post.send([peer], Refuse(hello.session, no[0], no[1][:LONGEST]))
+            return objected
         if member is None:
             member = self._roster.members[peer] = Member(peer, Session(Side.AGGREGATOR, 0, now))
         if hello.session != member.session.number:
             self._begin(member, hello.session, now)
         member.session.receive(hello, now)
         member.name, member.ready, member.returning, member.reason = hello.name, False, False, ""
-        member.holds = hello.version if hello.version <= version else -1
-        self._roster.update_free(member, version)
-        self._post.send([peer], self._welcome(member))
+        versions = self._collector.versions
+        member.holds = hello.version if versions.has(hello.version, hello.proof) else -1
+        self._roster.update_free(member, versions.announced)
+        disowned = hello.version if member.holds != hello.version else -1
+        self._post.send([peer], replace(self._welcome(member), disowned=disowned))
         self._post.log("info", "node.joined", now, node=peer, name=member.name, seq=member.session.seq)
         self._journal.add(member.entry(now))
+        return None
 
     def ready(self, member: Member, ready: Ready, now: float) -> None:
         """A node can work. One that was training when its link broke still is."""
@@ -115,7 +122,7 @@ class Reception:
 
     def part(self, member: Member, reason: str, left: bool, now: float) -> None:
         """Close the conversation. A node whose link is lost may still be training; one that left is not."""
-        member.session.state, member.ready = State.CLOSED, False
+        member.session.state, member.ready, member.reason = State.CLOSED, False, reason
         if left:
             member.task = None
         self._collector.round.lose(member.peer, now)
@@ -124,6 +131,11 @@ class Reception:
         event = "node.left" if left else "node.lost"
         self._post.log(level, event, now, node=member.peer, name=member.name, reason=reason)
         self._journal.add(member.entry(now))
+
+    def close(self, version: int) -> None:
+        """Let those go who have not left by themselves: nobody will answer them."""
+        for member in self._roster.connected():
+            self._post.send([member.peer], Refuse(member.session.number, *_finished(version)))
 
     def sweep(self, now: float) -> None:
         """Part with the nodes that have been silent too long, also with those that a restart still waits for."""
@@ -136,6 +148,18 @@ class Reception:
             elif member.returning:
                 member.returning = False
                 self._collector.round.lose(member.peer, now)
+
+    def _no_place(self, member: Member | None, hello: Hello, finished: bool) -> tuple[str, str] | None:
+        """Return why a node that could take part may not, through no fault of its own."""
+        if member is not None:
+            return (
+                ("replaced", f"another process has joined as {hello.name!r}") if hello.session in member.past else None
+            )
+        if finished:
+            return _finished(self._collector.versions.announced)
+        if len(self._roster.members) >= self._settings.most_nodes:
+            return "full", f"the federation knows {self._settings.most_nodes} nodes; raise most_nodes"
+        return None
 
     def _begin(self, member: Member, number: int, now: float) -> None:
         """Talk to a new process of this node from now on; what the old one was doing is void.

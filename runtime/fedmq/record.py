@@ -7,6 +7,7 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
@@ -140,7 +141,7 @@ class Record:
 
     def _last_updates(self) -> list[Row]:
         return self._rows(
-            "select n.node, n.name, n.state, n.examples, u.seq, u.code, u.text, u.staleness,"
+            "select n.*, u.seq, u.code, u.text, u.staleness,"
             " u.weight * u.damping * u.scale as weight,"
             " (select max(base_version) from updates where node = n.node and code = ?) as trained"
             " from nodes n left join updates u"
@@ -188,9 +189,18 @@ def _pending(row: Row) -> UpdateEntry:
 
 
 def _known(row: Row) -> Known:
-    active = row["state"] not in ("gone", "refused")
+    active = row["state"] != "gone"
+    known = Known(
+        node=row["node"],
+        name=row["name"],
+        active=active,
+        examples=row["examples"],
+        bytes_up=row["bytes_up"],
+        bytes_down=row["bytes_down"],
+        strikes=row["strikes"],
+    )
     if row["seq"] is None:
-        return Known(row["node"], row["name"], active=active, examples=row["examples"])
+        return known
     verdict = Verdict(0, row["seq"], Code(row["code"]), row["text"], row["staleness"], row["weight"])
     trained = -1 if row["trained"] is None else row["trained"]
-    return Known(row["node"], row["name"], row["seq"], verdict, trained, active, row["examples"])
+    return replace(known, seq=row["seq"], verdict=verdict, trained=trained)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 Status = dict[str, Any]
-STYLES = {"training": "cyan", "idle": "green", "gone": "red", "refused": "red", "encoding": "yellow"}
+STYLES = {"training": "cyan", "idle": "green", "gone": "red", "encoding": "yellow"}
 
 
 def json_line(value: object) -> None:

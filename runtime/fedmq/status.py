@@ -65,6 +65,10 @@ def _reason(aggregator: Aggregator) -> str:
     needed = settings.start_nodes if aggregator.version == 0 else 1
     if round_.opened_at is None and ready < needed:
         return f"waiting for nodes: {ready} of {needed} ready"
+    coming = round_.updates + len(round_.waiting_for) + len(round_.carried)
+    if coming < round_.quorum:
+        left = coming - round_.updates
+        return f"too few nodes for a quorum of {round_.quorum}: {round_.updates} updates, {left} to come"
     if round_.waiting_for:
         return f"collecting: {round_.updates} of {round_.goal} updates"
     if round_.gone:

@@ -45,9 +45,20 @@ class Versions:
             return
         payload = self._down.pack(subtract(params, self.broadcast), seed("down", self.number))
         self.broadcast = add(self.broadcast, Delta(self._down.unpack(payload, params.schema)))
-        self._recent.append(Model(self.number, self.number - 1, self._down.name, _proof(self.broadcast), payload))
+        self._recent.append(Model(self.number, self.number - 1, self._down.name, proof(self.broadcast), payload))
         while sum(len(model.payload) for model in self._recent) >= EXACT.size_bytes(params.schema):
             self._recent.popleft()
+
+    def has(self, held: int, shown: bytes) -> bool:
+        """Whether version `held`, of which a node shows this proof, is one of ours.
+
+        An older one needs no proof: with a lossy codec what follows is checked against its digest, and with a lossless
+        one it is replaced whole. Of one that is on its way to the ledger nothing is known yet, which costs a node that
+        greets just then a download.
+        """
+        if held < self.announced:
+            return True
+        return held == self.announced == self.number and shown == proof(self.broadcast)
 
     def news(self, held: int) -> list[Model]:
         """Return what brings a node from version `held` (-1: none) to the newest; nothing if it is there.
@@ -75,10 +86,11 @@ def adopt(model: Model, held: Params | None, version: int, schema: Schema) -> Pa
     if held is None or model.since != version:
         return None
     params = add(held, Delta(values))
-    if _proof(params) != model.digest:
+    if proof(params) != model.digest:
         raise BadPayload(f"version {model.version} does not add up here; it is fetched whole")
     return params
 
 
-def _proof(params: Arrays) -> bytes:
+def proof(params: Arrays) -> bytes:
+    """Return what shows that two ends hold the same params, to the bit: the first 16 bytes of their sha256."""
     return bytes.fromhex(digest_of(params))[:PROOF_BYTES]
