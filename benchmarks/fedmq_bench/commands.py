@@ -65,7 +65,7 @@ def fold(
     keep: Keep = False,
     out: Out = None,
 ) -> None:
-    """Measure what an update costs the aggregator, beside numpy's `acc += w * x`.
+    """Measure what folding an update costs the aggregator, beside numpy's `acc += w * x`.
 
     Example: fedmq bench fold --codec int8
     """

@@ -1,12 +1,11 @@
 """Fold: what one update costs an aggregator, beside numpy's `acc += w * x` on vectors of the same size.
 
-Ours is the whole way of an update whose bytes have arrived: read the frame, judge it, unpack it, look for NaN and
-measure its norm (`guard_s` of the row), weigh it, fold it. Numpy's side is told the weight, has float32 already and
-checks nothing.
+Ours begins with a frame that has arrived: read it, unpack the update, weigh it, fold it. Numpy's side is told the
+weight and has float32 already. `judged_s` and `judged_ratio` are of the whole way of an update in an aggregator, which
+judges it as well: is its base recent enough, is it finite, how long is it. They are measured beside numpy once more.
 """
 
 from collections.abc import Iterator, Sequence
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,15 @@ from numpy.typing import NDArray
 from fedmq import codec as frames
 from fedmq.collect import Collector
 from fedmq.compress import codec
-from fedmq.delta import Arrays, Delta, Params, Schema, norm
+from fedmq.delta import Arrays, Delta, Params, Schema
 from fedmq.journal import Traffic
 from fedmq.messages import Code, Update
 from fedmq.past import Point
 from fedmq.plan import Codecs, Settings
 from fedmq.rounds import Cause
-from fedmq_bench.harness import Pair, Say, figures, in_turns, seconds
+from fedmq.rules.mean import Mean
+from fedmq.weight import Weighting
+from fedmq_bench.harness import Pair, Say, figures, in_turns
 from fedmq_bench.untrained import STEP, schema
 
 EXAMPLES = 100
@@ -47,10 +48,18 @@ def run(name: str, repeats: int, seed: int, dim: int, updates: int) -> dict[str,
     deltas = [rng.normal(0.0, STEP, form.size).astype(np.float32) for _ in range(updates)]
     arrived = [_frame(name, form, delta, seed, number) for number, delta in enumerate(deltas)]
     start = Params(Arrays(form, np.zeros(form.size, np.float32)))
+    rule, weighting = Mean(form), Weighting()
     collector = Collector(Settings("fold", codec=Codecs(up=name)), Point(0, start, start))
     total, weight = np.zeros(form.size, np.float32), np.float32(EXAMPLES)
 
     def ours() -> None:
+        for frame in arrived:
+            update = frames.decode(frame)
+            assert isinstance(update, Update)
+            delta = Delta(codec(update.codec).unpack(update.payload, form))
+            rule.add(delta, weighting.weight(update.examples), weighting.damping(0))
+
+    def judged() -> None:
         for frame in arrived:
             update = frames.decode(frame)
             assert isinstance(update, Update)
@@ -62,25 +71,29 @@ def run(name: str, repeats: int, seed: int, dim: int, updates: int) -> dict[str,
         for delta in deltas:
             total += weight * delta
 
-    turns = in_turns(ours, numpys, repeats, WARM_UP)
-    guarded = [Delta(Arrays(form, delta)) for delta in deltas]
-    guard = [seconds(lambda: [norm(delta) for delta in guarded]) / updates for _ in range(repeats)]
-    mean = collector.commit(Cause.GOAL, Traffic(), 0.0).params.flat
+    each = _each(in_turns(ours, numpys, repeats, WARM_UP), updates)
     expected = total / np.float32(EXAMPLES * updates * (repeats + WARM_UP))
-    each = Pair([s / updates for s in turns.ours], [s / updates for s in turns.theirs])
+    whole = _each(in_turns(judged, numpys, repeats, WARM_UP), updates)
+    means = rule.step()[0].flat, collector.commit(Cause.GOAL, Traffic(), 0.0).params.flat
     return {
         "case": "fold",
         "codec": name,
         "median_s": each.median_s,
         "numpy_s": each.other_s,
         **figures(each),
-        "guard_s": median(guard),
+        "judged_s": whole.median_s,
+        "judged_ratio": whole.ratio,
         "params": form.size,
         "payload_bytes": codec(name).size_bytes(form),
         "updates": updates,
         # That both sides did the same work: 0 for a lossless codec.
-        "difference": float(np.abs(mean - expected).max()),
+        "difference": max(float(np.abs(mean - expected).max()) for mean in means),
     }
+
+
+def _each(turns: Pair, updates: int) -> Pair:
+    """Return seconds per update."""
+    return Pair([s / updates for s in turns.ours], [s / updates for s in turns.theirs])
 
 
 def _frame(name: str, form: Schema, delta: NDArray[np.float32], seed: int, number: int) -> frames.Frame:

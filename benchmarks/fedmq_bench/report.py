@@ -94,8 +94,8 @@ def _latency(row: Row) -> Line:
 def _fold(row: Row) -> Line:
     aim = {"fp32": Target(1.3), "int8": Target(3.0)}.get(row["codec"])
     return Line(
-        f"decode, judge and fold one {row['codec']} update",
-        _ms(row["median_s"]),
+        f"decode, weigh and fold one {row['codec']} update",
+        f"{_ms(row['median_s'])} (judged as well {_ms(row['judged_s'])}, ratio {row['judged_ratio']:.2f})",
         f"numpy `acc += w * x` {_ms(row['numpy_s'])}",
         _ratio(row),
         aim.verdict(row["ratio"]) if aim else "",

@@ -7,6 +7,8 @@ from fedmq.delta import Arrays, Schema
 from fedmq.messages import Buffer
 
 FP16_MAX = float(np.finfo(np.float16).max)
+# Every half there is, widened: looking values up takes a third of the time of converting them.
+WIDENED = np.arange(2**16, dtype="<u2").view("<f2").astype(np.float32)
 
 
 class Fp32:
@@ -48,4 +50,5 @@ class Fp16:
     def unpack(self, payload: Buffer, schema: Schema) -> Arrays:
         """Widen each value."""
         require_size(self.name, payload, self.size_bytes(schema))
-        return Arrays(schema, np.frombuffer(payload, dtype="<f2").astype(np.float32))
+        # No index is out of range; "clip" is the mode that does not look.
+        return Arrays(schema, np.take(WIDENED, np.frombuffer(payload, dtype="<u2"), mode="clip"))
