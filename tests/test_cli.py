@@ -51,6 +51,14 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     assert [name for name, *_ in COMMANDS if f" {name} " not in done.stdout] == []
 
 
+def test_help_shows_the_names_of_tables_in_brackets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Brackets are markup to what prints the help."""
+    assert run(monkeypatch, "up", "--help") == 0
+    assert "[federation], [defaults] and [[nodes]]" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_explains_itself_with_an_example(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

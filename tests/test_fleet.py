@@ -260,7 +260,8 @@ def test_what_was_learned_is_used_evaluated_and_exported_alike(learned: Path) ->
         json.loads(line)
         for line in fedmq("classify", "--run", str(learned), *map(str, pictures), "--json").splitlines()
     ]
-    fedmq("export-adapted", str(learned), "--out", "adapted.onnx")
+    exported = fedmq("export-adapted", str(learned), "--out", "adapted.onnx", "--json")
+    assert json.loads(exported) == {"version": 2, "file": "adapted.onnx"}
     session = onnxruntime.InferenceSession("adapted.onnx", providers=["CPUExecutionProvider"])
     how = use.Learned.of(learned).bundle.preprocess
     assert how is not None

@@ -16,7 +16,7 @@ Level = Annotated[str, typer.Option("--log-level", help="debug, info, warning or
 
 @app.command("serve", rich_help_panel="Run")
 def serve(
-    file: Annotated[Path, typer.Argument(help="federation.toml, or a fleet file with a [federation] table.")],
+    file: Annotated[Path, typer.Argument(help=r"federation.toml, or a fleet file with a \[federation] table.")],
     overrides: Set = None,
     log_level: Level = "info",
     json: Json = False,
@@ -63,7 +63,9 @@ def join(
     examples_per_s: Annotated[float, typer.Option(help="Pretend to be a device that trains no faster.")] = 0.0,
     key: Annotated[Path | None, typer.Option(help="This node's .key_secret, for an encrypted link.")] = None,
     aggregator_key: Annotated[Path | None, typer.Option(help="The aggregator's .key, for an encrypted link.")] = None,
-    insecure: Annotated[bool, typer.Option(help="Send everything in the clear, also off this machine.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Send everything in the clear, also off this machine.")
+    ] = False,
     log_level: Level = "info",
     json: Json = False,
 ) -> None:
@@ -112,7 +114,7 @@ def join(
 
 @app.command("up", rich_help_panel="Run")
 def up(
-    file: Annotated[Path, typer.Argument(help="fleet.toml: [federation], [defaults] and [[nodes]].")],
+    file: Annotated[Path, typer.Argument(help=r"fleet.toml: \[federation], \[defaults] and \[\[nodes]].")],
     hold_out: Annotated[
         str | None, typer.Option(metavar="NODE|each", help="Only evaluate on this node, or on each in turn.")
     ] = None,
@@ -236,15 +238,21 @@ def export_adapted(
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("adapted.onnx"),
     version: Version = None,
     bundle: Bundle = None,
+    json: Json = False,
 ) -> None:
     """Write a version of a run as one ONNX file, pixels to class logits, that plain onnxruntime runs.
 
     Example: fedmq export-adapted runs/pacs --out pacs.onnx
     """
+    from fedmq import show
     from fedmq_nodes import use
 
     learned = use.Learned.of(run, version, bundle)
-    typer.echo(f"version {learned.version} is in {learned.export(out)}")
+    file = str(learned.export(out))
+    if json:
+        show.json_line({"version": learned.version, "file": file})
+    else:
+        typer.echo(f"version {learned.version} is in {file}")
 
 
 @app.command("doctor", rich_help_panel="Prepare")
