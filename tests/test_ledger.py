@@ -144,7 +144,7 @@ def test_a_life_in_which_loud_updates_are_scaled_down_is_what_these_tests_are_ab
 
 def test_nodes_come_back_with_their_last_seq_its_verdict_and_what_they_trained_from(tmp_path: Path) -> None:
     ledger = opened(tmp_path / "ledger")
-    ledger.keep([node("a"), node("b"), node("c", "gone"), node("d", "gone"), node("e", "training")], 1.0)
+    ledger.keep([node("a"), node("b"), node("c", "gone"), node("d", "finished"), node("e", "training")], 1.0)
     ledger.keep([update("a", 1, 0), update("b", 1, None), update("a", 2, 1)], 2.0)
     ledger.keep([node("a", examples=30)], 3.0)
     found = {known.name: known for known in ledger.past().nodes}

@@ -151,10 +151,15 @@ def test_a_node_is_known_by_its_bytes_and_strikes_after_a_restart() -> None:
 
 def test_a_node_that_left_or_was_lost_says_why_and_one_that_is_back_does_not() -> None:
     desk = Desk()
-    desk.join("a", "b")
+    desk.join("a", "b", "c")
     desk.say("a", Bye(100, "no_images"))
     desk.lose("b")
+    desk.say("c", Bye(102, "finished"))
     members = desk.aggregator.roster.members
-    assert [(m.state, m.reason) for m in members.values()] == [("gone", "no_images"), ("gone", "the link is gone")]
+    assert [(m.state, m.reason) for m in members.values()] == [
+        ("gone", "no_images"),
+        ("gone", "the link is gone"),
+        ("finished", "finished"),
+    ]
     desk.join("a")
     assert members["a"].reason == ""

@@ -189,7 +189,7 @@ def _pending(row: Row) -> UpdateEntry:
 
 
 def _known(row: Row) -> Known:
-    active = row["state"] != "gone"
+    active = row["state"] not in ("gone", "finished")
     known = Known(
         node=row["node"],
         name=row["name"],

@@ -59,7 +59,7 @@ class Member:
     def state(self) -> str:
         """One word for the status table."""
         if not self.connected:
-            return "gone"
+            return "finished" if self.reason == "finished" else "gone"
         if not self.ready:
             return self.activity or "preparing"
         return "training" if self.task is not None else "idle"

@@ -82,6 +82,12 @@ def _nodes(answer: Status) -> Table:
             str(node["examples"]),
             size(node["bytes_up"]),
             size(node["bytes_down"]),
-            Text(node["reason"], "red") if node["reason"] else Text("awaited" if node["awaited"] else "", "dim"),
+            _note(node, state),
         )
     return table
+
+
+def _note(node: dict[str, Any], state: str) -> Text:
+    if node["reason"] not in ("", state):
+        return Text(node["reason"], "red")
+    return Text("awaited" if node["awaited"] else "", "dim")
