@@ -79,6 +79,8 @@ def test_every_command_explains_itself_with_an_example(
         (["join", "tcp://10.1.2.3:1", "--data", "d"], 2, "is not on this machine"),
         (["join", "nonsense", "--data", "d", "--insecure"], 5, "an address looks like tcp://"),
         (["join", "tcp://127.0.0.1:1", "--data", "d", "--bundle", "nowhere"], 3, "nowhere is no bundle"),
+        (["join", "tcp://127.0.0.1:1", "--data", "d"], 3, "d is not a folder; --data takes one"),
+        (["join", "tcp://127.0.0.1:1", "--features", "f.npz"], 3, "f.npz is not a file"),
         (["serve", "missing.toml"], 2, "missing.toml cannot be read: No such file"),
         (["up", "missing.toml"], 2, "missing.toml cannot be read"),
         (["status", "nowhere"], 5, "no aggregator is running in nowhere"),

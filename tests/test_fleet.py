@@ -118,6 +118,24 @@ def test_up_runs_a_fleet_to_its_end_holding_a_node_out_and_reports_it() -> None:
     assert loads == []
 
 
+def test_a_fleet_that_can_never_begin_ends_with_the_words_of_the_node_that_failed() -> None:
+    for node, label in (("a", "tree"), ("b", "zebra")):
+        folder = Path(node) / label
+        folder.mkdir(parents=True)
+        Image.new("RGB", (48, 48)).save(folder / "one.png")
+    Path("fleet.toml").write_text(
+        '[federation]\nfederation = "hopeless"\n[[nodes]]\nname = "a"\ndata = "a"\n[[nodes]]\nname = "b"\ndata = "b"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "fedmq", "up", "fleet.toml"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, "node b ended with code 3" in done.stderr, "zebra" in done.stderr) == (3, True, True)
+
+
 def test_a_node_that_is_killed_with_sigkill_and_started_again_costs_nothing() -> None:
     path = fleet_file("abc", versions=8, more="examples_per_s = 200.0\n")
     fleet = fleetfile.read(path, [])

@@ -106,6 +106,13 @@ class RunningFleet:
             if process.returncode is not None
         ]
 
+    def failure(self, has_begun: bool) -> Ended | None:
+        """Return a node that failed, where too few are left for the federation to begin, or none for it to go on."""
+        failed = [one for one in self.ended() if one.code > 0]
+        alive = sum(process.returncode is None for process in self.nodes.values())
+        needed = 1 if has_begun else self.fleet.federation.start_nodes
+        return failed[0] if failed and len(self.nodes) == len(self._options) and alive < needed else None
+
     def last_words(self, name: str) -> str:
         """Return the last line of a process's log."""
         lines = (self.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()

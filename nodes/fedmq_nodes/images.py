@@ -41,8 +41,7 @@ def scan(folder: Path, labels: Sequence[str]) -> Found:
 
     raises     DataUnusable if there are none, or none of a class that the federation knows
     """
-    if not folder.is_dir():
-        raise DataUnusable(f"{folder} is not a folder; --data takes one that has a folder of images per class")
+    require_some(folder)
     classes = {label: number for number, label in enumerate(labels)}
     files: list[tuple[Path, int]] = []
     unknown: dict[str, int] = {}
@@ -58,12 +57,19 @@ def scan(folder: Path, labels: Sequence[str]) -> Found:
             "rename the class folders, or join another federation"
         )
     if not files:
-        kinds = ", ".join(sorted(SUFFIXES))
-        raise DataUnusable(f"{folder} holds no images ({kinds}) in class folders such as {folder / labels[0]}/")
+        raise DataUnusable(_no_images(folder, labels[0]))
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         keys = threads.map(_digest, (path for path, _ in files))
         images = [Image(path, label, key) for (path, label), key in zip(files, keys, strict=True)]
     return Found(images, unknown)
+
+
+def require_some(folder: Path) -> None:
+    """Raise DataUnusable if there is no image in any class folder; quick, and whatever the classes are."""
+    if not folder.is_dir():
+        raise DataUnusable(f"{folder} is not a folder; --data takes one that has a folder of images per class")
+    if not any(next(_images(child), None) for child in folder.iterdir() if child.is_dir()):
+        raise DataUnusable(_no_images(folder, "label"))
 
 
 def in_test_split(keys: Sequence[bytes], share: float) -> NDArray[np.bool_]:
@@ -76,6 +82,10 @@ def _images(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file():
             yield path
+
+
+def _no_images(folder: Path, label: str) -> str:
+    return f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}) in class folders such as {folder / label}/"
 
 
 def _digest(path: Path) -> bytes:

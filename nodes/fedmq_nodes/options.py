@@ -14,6 +14,8 @@ from fedmq.errors import ConfigInvalid
 from fedmq.keys import NodeKeys, load, load_public
 from fedmq.quantities import Amount, Positive, Share, Word
 from fedmq_models import bundle as bundles
+from fedmq_nodes import images
+from fedmq_nodes.errors import DataUnusable
 from fedmq_nodes.files import Choice
 from fedmq_nodes.sources import FeatureFile, Images, Source, Split
 
@@ -66,6 +68,13 @@ class NodeOptions:
             return FeatureFile(self.features, bundle, Choice(self.where, (int(k), int(n))))
         assert self.data is not None
         return Images(self.data, bundle, self.cache or user_cache() / "features", self.device, self.threads)
+
+    def require_data(self) -> None:
+        """Raise DataUnusable if there is nothing to work on, before anyone waits for this node."""
+        if self.data is not None:
+            images.require_some(self.data)
+        elif self.features is not None and not self.features.is_file():
+            raise DataUnusable(f"{self.features} is not a file; --features takes an .npz or .safetensors file")
 
     def split(self) -> Split:
         """Return what is trained on and what is held back."""

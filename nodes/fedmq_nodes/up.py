@@ -52,26 +52,28 @@ async def run(
     """Run the fleet to its end and return the summary of its run.
 
     story      what is done to the fleet meanwhile
-    raises     ProcessFailed if the aggregator fails, KeyboardInterrupt if a person stops it
+    raises     ProcessFailed if the aggregator fails, or so many nodes that it would wait for ever; DataUnusable,
+               before anything is started; KeyboardInterrupt if a person stops it
     """
+    for node in fleet.nodes:
+        node.require_data()
     running, watch = RunningFleet(fleet, file, overrides), Watch()
     folder = fleet.federation.run
     with until_interrupted() as stop:
         try:
             await running.start()
-            tasks = [
-                asyncio.ensure_future(_watch(folder, running, watch, view)),
-                asyncio.ensure_future(story(running, watch, view)),
-            ]
+            watching = asyncio.ensure_future(_watch(folder, running, watch, view))
+            telling = asyncio.ensure_future(story(running, watch, view))
             ending = asyncio.ensure_future(running.wait())
             stopping = asyncio.ensure_future(stop.wait())
-            await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (*tasks, stopping):
+            await asyncio.wait({ending, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+            failed = watching.exception() if watching.done() else None
+            for task in (watching, telling, stopping):
                 task.cancel()
-            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await asyncio.gather(watching, telling, stopping, return_exceptions=True)
             if not ending.done():
                 ending.cancel()
-                raise KeyboardInterrupt
+                raise failed or KeyboardInterrupt
             if (code := ending.result()) != 0:
                 raise ProcessFailed(f"the aggregator ended with code {code}: {running.last_words('aggregator')}", code)
         finally:
@@ -103,7 +105,11 @@ def held_out(fleet: Fleet, name: str) -> tuple[Fleet, list[str]]:
 
 
 async def _watch(folder: Path, running: RunningFleet, watch: Watch, view: View) -> None:
+    """Show how the fleet does, until it is cancelled; raises ProcessFailed once nothing can come of it any more."""
     while True:
+        begun = bool(watch.status) and (watch.status["version"] > 0 or watch.status["round"]["open_s"] is not None)
+        if (one := running.failure(begun)) is not None:
+            raise ProcessFailed(f"node {one.name} ended with code {one.code}: {one.last_words}", one.code)
         with suppress(AddressUnusable):
             status = await asyncio.to_thread(control.ask, folder)
             view.update(status, running.ended())

@@ -64,6 +64,7 @@ async def join_federation(
     with until_interrupted() as stop:
         link = ZmqLink.connect(address, options.name, Limits(), keys)
         try:
+            options.require_data()
             rng = np.random.default_rng(randbits(128))
             pace = Pace(options.examples_per_s)
             shell = Shell(who, options.source(bundle), options.split(), pace, options.threads or 1, rng, progress)
