@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fedmq.errors import FedmqError
-from fedmq_bench import encoder, fold, latency, local, memory, reference, report, rows, startup
+from fedmq_bench import encoder, fold, latency, load, local, memory, reference, report, rows, startup
 from fedmq_bench.commands import app
 from fedmq_bench.errors import ResultsUnusable
 from fedmq_bench.harness import Pair, figures, in_turns
@@ -164,6 +164,14 @@ def test_both_sides_of_encoder_read_files_alike(tmp_path: Path) -> None:
     eager = encoder.Eager(made, encoder.Setup(model=MODEL, threads=1))
     (file,) = encoder.photographs(tmp_path, 1, np.random.default_rng(0))
     assert np.array_equal(eager.encode_files([file]), eager.encode(read_pixels(file, made.preprocess)[None]))
+
+
+def test_load_answers_every_update_of_every_node() -> None:
+    row = only(load.measure(nodes=4, updates=20, seed=0, say=silent, drivers=2, dim=4))
+    assert row["updates"] >= 20
+    assert 0 < row["verdict_p50_s"] <= row["verdict_p99_s"]
+    assert row["updates_per_s"] == pytest.approx(row["updates"] / row["seconds"])
+    assert "4 nodes over zmq" in report.sentence(row)
 
 
 def test_memory_is_that_of_an_aggregator_without_torch() -> None:

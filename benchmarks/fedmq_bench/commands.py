@@ -155,6 +155,27 @@ def memory(
 
 
 @bench.command()
+def load(
+    ctx: typer.Context,
+    nodes: Annotated[int, typer.Option(min=1, help="Connected nodes.")] = 1000,
+    updates: Annotated[int, typer.Option(min=1, help="Updates in all.")] = 60_000,
+    seed: Seed = 0,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure how many updates a second `fedmq serve` takes from very many nodes, and how soon it answers.
+
+    Example: fedmq bench load --nodes 1000
+    """
+    from fedmq_bench import load as benchmark
+    from fedmq_bench import machine, rows
+
+    found = benchmark.measure(nodes, updates, seed, _say)
+    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("load", as_json, keep, out))
+
+
+@bench.command()
 def startup(
     ctx: typer.Context,
     repeats: Repeats = 10,

@@ -131,6 +131,16 @@ def _memory(row: Row) -> Line:
     )
 
 
+def _load(row: Row) -> Line:
+    growth = row["last_rss_bytes"] / row["settled_rss_bytes"] - 1
+    return Line(
+        f"{row['nodes']} nodes over {row['link']}, {row['updates']:,} updates",
+        f"{row['updates_per_s']:,.0f} updates/s, verdict after {_ms(row['verdict_p50_s'])} (p50), "
+        f"{_ms(row['verdict_p99_s'])} (p99); {row['bytes_per_node'] / 1e3:.0f} kB a node, "
+        f"{row['peak_rss_bytes'] / 1e6:.0f} MB at most, {growth:+.1%} over the run",
+    )
+
+
 def _startup(row: Row) -> Line:
     return Line(
         "`fedmq --help`",
@@ -153,6 +163,7 @@ _CASES: Mapping[str, _Case] = {
     "fold": _Case(_fold, ("codec",)),
     "local": _Case(_local, ("model", "images")),
     "encoder": _Case(_encoder, ("device", "stage", "model", "precision")),
+    "load": _Case(_load, ("link", "nodes")),
     "memory": _Case(_memory, ("nodes", "codec")),
     "startup": _Case(_startup),
 }

@@ -46,14 +46,22 @@ class Adoption:
 class Watched:
     """A node as `Drive` sees it, with a note of when it adopted each version."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, node: Node, verdict_s: list[float]) -> None:
+        self._node, self._verdict_s = node, verdict_s
+        self._delivered_at = 0.0
         self.adoptions: list[Adoption] = []
+
+    def trained(self, result: Trained, now: float) -> list[Effect]:
+        """Deliver what training gave."""
+        self._delivered_at = time.monotonic()
+        return self._node.trained(result, now)
 
     def receive(self, peer: str, frame: Frame, now: float) -> list[Effect]:
         """Take a frame; what the node then holds, it holds now, not at `now`."""
-        held = self._node.version
+        held, waited = self._node.version, self._node.outbox is not None
         effects = self._node.receive(peer, frame, now)
+        if waited and self._node.outbox is None:
+            self._verdict_s.append(time.monotonic() - self._delivered_at)
         if self._node.version > held:
             self.adoptions.append(Adoption(self._node.version, time.monotonic()))
         return effects
@@ -72,16 +80,21 @@ class Watched:
 
 
 async def take_part(
-    address: str, who: Introduction, seed: int, before_training: Callable[[int], None] = lambda _version: None
+    address: str,
+    who: Introduction,
+    seed: int,
+    before_training: Callable[[int], None] = lambda _version: None,
+    verdict_s: list[float] | None = None,
 ) -> list[Adoption]:
     """Be a node until the federation has finished, and return which versions it held since when.
 
     before_training     told the version, each time that the node is asked to train
+    verdict_s           is given the seconds from each update's delivery to its verdict
     """
     loop = asyncio.get_running_loop()
     rng = np.random.default_rng([seed, *who.name.encode()])
     node = Node(who, int(rng.integers(1, 2**63)), rng, loop.time())
-    watched = Watched(node)
+    watched = Watched(node, [] if verdict_s is None else verdict_s)
     start = params(who.dim, seed)
     step = rng.normal(0.0, STEP, start.schema.size).astype(np.float32)
     sides = tuple(Params(Arrays(start.schema, start.flat + sign * step)) for sign in (np.float32(1), np.float32(-1)))
@@ -96,7 +109,7 @@ async def take_part(
             case Train(version):
                 before_training(version)
                 after = sides[version % 2]
-                return answer(lambda now: node.trained(Trained(version, after, 1, 1, 0.0), now))
+                return answer(lambda now: watched.trained(Trained(version, after, 1, 1, 0.0), now))
         return None
 
     link = ZmqLink.connect(address, who.name, Limits())
