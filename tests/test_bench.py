@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fedmq.errors import FedmqError
-from fedmq_bench import encoder, fold, latency, load, local, memory, reference, report, rows, startup
+from fedmq_bench import encoder, fold, kills, latency, load, local, memory, reference, report, rows, startup
 from fedmq_bench.commands import app
 from fedmq_bench.errors import ResultsUnusable
 from fedmq_bench.harness import Pair, figures, in_turns
@@ -172,6 +172,15 @@ def test_load_answers_every_update_of_every_node() -> None:
     assert 0 < row["verdict_p50_s"] <= row["verdict_p99_s"]
     assert row["updates_per_s"] == pytest.approx(row["updates"] / row["seconds"])
     assert "4 nodes over zmq" in report.sentence(row)
+
+
+@pytest.mark.slow
+def test_kills_lose_nothing_and_count_nothing_twice() -> None:
+    row = only(kills.measure(kills=4, seed=5, say=silent, nodes=2, dim=8))
+    assert (row["kills"], row["lost"], row["duplicated"]) == (4, 0, 0)
+    assert row["killed"].keys() == {"aggregator", "node"}
+    assert row["versions"] >= 4
+    assert 0 < row["recovery_p50_s"] <= row["recovery_max_s"]
 
 
 def test_memory_is_that_of_an_aggregator_without_torch() -> None:

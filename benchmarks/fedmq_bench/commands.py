@@ -176,6 +176,26 @@ def load(
 
 
 @bench.command()
+def kills(
+    ctx: typer.Context,
+    count: Annotated[int, typer.Option("--kills", min=1, help="How often a process is killed.")] = 50,
+    seed: Seed = 0,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Kill aggregator and nodes of a running federation at random, and measure how long each recovery takes.
+
+    Example: fedmq bench kills --kills 10
+    """
+    from fedmq_bench import kills as benchmark
+    from fedmq_bench import machine, rows
+
+    found = benchmark.measure(count, seed, _say)
+    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("kills", as_json, keep, out))
+
+
+@bench.command()
 def startup(
     ctx: typer.Context,
     repeats: Repeats = 10,

@@ -141,6 +141,15 @@ def _load(row: Row) -> Line:
     )
 
 
+def _kills(row: Row) -> Line:
+    killed = ", ".join(f"{who} {count} times" for who, count in sorted(row["killed"].items()))
+    return Line(
+        f"SIGKILL over {row['link']}: {killed}",
+        f"{row['updates']:,} updates accepted, {row['lost']} lost, {row['duplicated']} counted twice; "
+        f"next version after {row['recovery_p50_s']:.2f} s (p50), {row['recovery_p95_s']:.2f} s (p95)",
+    )
+
+
 def _startup(row: Row) -> Line:
     return Line(
         "`fedmq --help`",
@@ -164,6 +173,7 @@ _CASES: Mapping[str, _Case] = {
     "local": _Case(_local, ("model", "images")),
     "encoder": _Case(_encoder, ("device", "stage", "model", "precision")),
     "load": _Case(_load, ("link", "nodes")),
+    "kills": _Case(_kills, ("link", "kills")),
     "memory": _Case(_memory, ("nodes", "codec")),
     "startup": _Case(_startup),
 }

@@ -60,6 +60,15 @@ class RunningFleet:
 
         raises     ProcessFailed, with what the aggregator said
         """
+        await self.start_aggregator()
+        for name in self._options:
+            await self.start_node(name)
+
+    async def start_aggregator(self) -> None:
+        """Start the aggregator, or start it again, and wait until it listens.
+
+        raises     ProcessFailed, with what it said
+        """
         self.logs.mkdir(parents=True, exist_ok=True)
         sets = [word for override in self._overrides for word in ("--set", override)]
         self._aggregator = await self._spawn("aggregator", ["serve", str(self._file), "--json", *sets], PIPE)
@@ -72,8 +81,6 @@ class RunningFleet:
             raise ProcessFailed(
                 self.last_words("aggregator") or f"the aggregator exited with {code}", code or 1
             ) from None
-        for name in self._options:
-            await self.start_node(name)
 
     async def start_node(self, name: str) -> None:
         """Start a node's process, or start it again."""
@@ -84,6 +91,12 @@ class RunningFleet:
     def kill_node(self, name: str) -> None:
         """Kill a node's process with SIGKILL: no goodbye, nothing flushed."""
         self.nodes[name].kill()
+
+    async def kill_aggregator(self) -> None:
+        """Kill the aggregator's process with SIGKILL, and wait until it is gone."""
+        assert self._aggregator is not None
+        self._aggregator.kill()
+        await self._aggregator.wait()
 
     async def wait(self) -> int:
         """Wait for the aggregator's end, then for the nodes'; return the aggregator's exit code."""
