@@ -43,6 +43,12 @@ class LedgerUnusable(LocalError):
     exit_code = EXIT_INPUT
 
 
+class NotKept(LedgerUnusable):
+    """A batch that the disk would not take now; nothing of it is kept, and it may be tried again."""
+
+    reason = "not_kept"
+
+
 class KeyUnusable(LocalError):
     """A key file that is missing, malformed or readable by others."""
 

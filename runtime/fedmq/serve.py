@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedmq import observe
+from fedmq import observe, terms
 from fedmq.aggregator import Aggregator
 from fedmq.control import Control
 from fedmq.core import Event
@@ -24,9 +24,18 @@ from fedmq.status import status
 from fedmq.transports import Link
 
 
-async def serve(settings: Settings, job: Job, keeping: Keeping, folder: Path, link: Link, stop: asyncio.Event) -> Done:
+async def serve(
+    settings: Settings,
+    job: Job,
+    keeping: Keeping,
+    folder: Path,
+    link: Link,
+    stop: asyncio.Event,
+    kind: type[Ledger] = Ledger,
+) -> Done:
     """Run a federation in this folder until it has finished, or `stop` is set; go on where its ledger left off.
 
+    kind       another ledger, for a benchmark that measures what one costs
     raises     LedgerUnusable if the folder is in use, another federation's, or cannot be written
     """
     clock = asyncio.get_running_loop().time
@@ -34,7 +43,9 @@ async def serve(settings: Settings, job: Job, keeping: Keeping, folder: Path, li
     with claim(folder), ThreadPoolExecutor(1, "ledger") as thread:
         in_thread = partial(asyncio.get_running_loop().run_in_executor, thread)
         epoch = time.time() - clock()
-        ledger = Ledger.open(folder / LEDGER, meta, job.notes, job.params, keeping, epoch, clock())
+        ledger = kind.open(
+            folder / LEDGER, meta, job.notes, job.params, keeping, epoch, clock(), terms.written(settings)
+        )
         try:
             rng = np.random.default_rng(secrets.randbits(64))
             aggregator = Aggregator(settings, job, ledger.past(), rng, clock())

@@ -1,0 +1,159 @@
+"""Segments: the payloads of updates, in append-only files beside the ledger, which says where each of them lies.
+
+A payload of half a megabyte would cost SQLite a checksum and two writes, to its log and to its table. Here it is
+written once, into space that the file system has set aside before, so that making it durable changes little metadata.
+Nothing is found here without the ledger's row, and that row is written when the payload is on the disk: what a crash
+leaves behind the last row is not there, and is written over.
+
+A segment begins right after a version and holds all payloads up to another, so that whoever has the params of the first
+can compute all the others.
+"""
+
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedmq.errors import LedgerUnusable
+from fedmq.messages import Buffer
+
+SEGMENT_BYTES = 64 * 2**20
+FIRST_STEP_BYTES, LAST_STEP_BYTES = 2**20, 16 * 2**20  # set aside at a time: as much again as is used, within these
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a payload lies, and its CRC-32."""
+
+    segment: int
+    start: int
+    size: int
+    crc: int
+
+
+class Segments:
+    """The segments of one ledger, open for writing.
+
+    ends       the segments that the ledger knows, and how many bytes of each are in use
+    """
+
+    def __init__(self, ledger: Path, ends: Mapping[int, int], full_bytes: int = SEGMENT_BYTES) -> None:
+        self._ledger, self._ends, self._full_bytes = ledger, dict(ends), full_bytes
+        self._current = max(self._ends)
+        self._file: int | None = None
+        self._set_aside = 0
+        for found in ledger.parent.glob(f"{ledger.name}-payloads-*"):
+            if found not in {path(ledger, segment) for segment in self._ends}:
+                found.unlink()  # a drop, or a beginning, that a kill cut short
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """The segment in use, and its end."""
+        return self._current, self._ends[self._current]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next version should begin another."""
+        return self._ends[self._current] >= self._full_bytes
+
+    def append(self, payload: Buffer) -> Place:
+        """Write a payload; it is durable after `sync`."""
+        file, start, size = self._open(), self._ends[self._current], len(payload)
+        while start + size > self._set_aside:
+            step = min(max(start + size, FIRST_STEP_BYTES), LAST_STEP_BYTES)
+            os.posix_fallocate(file, self._set_aside, step)
+            self._set_aside += step
+        written, view = 0, memoryview(payload)
+        while written < size:
+            written += os.pwrite(file, view[written:], start + written)
+        self._ends[self._current] += size
+        return Place(self._current, start, size, zlib.crc32(payload))
+
+    def sync(self) -> None:
+        """Have everything that was appended on the disk."""
+        if self._file is not None:
+            os.fdatasync(self._file)
+
+    def roll(self) -> int:
+        """Begin another segment and return its number."""
+        self.sync()
+        self._leave()
+        self._current += 1
+        self._ends[self._current] = 0
+        return self._current
+
+    def rewind(self, mark: tuple[int, int]) -> None:
+        """Forget what was written since `mark`: the ledger does not know of it."""
+        segment, end = mark
+        if segment != self._current:
+            self._leave()
+            for later in range(segment + 1, self._current + 1):
+                del self._ends[later]
+                path(self._ledger, later).unlink(missing_ok=True)
+            self._current = segment
+        self._ends[segment] = end
+
+    def beyond(self, most_bytes: int) -> list[int]:
+        """Return the oldest segments, without which the others but the one in use take no more than so many bytes."""
+        closed = sorted(set(self._ends) - {self._current})
+        total, found = sum(self._ends[segment] for segment in closed), []
+        for segment in closed:
+            if total <= most_bytes:
+                break
+            total -= self._ends[segment]
+            found.append(segment)
+        return found
+
+    def drop(self, segment: int) -> None:
+        """Delete a segment that the ledger no longer knows."""
+        del self._ends[segment]
+        path(self._ledger, segment).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give back what was set aside and not used."""
+        self._leave()
+
+    def _open(self) -> int:
+        if self._file is None:
+            self._file = os.open(path(self._ledger, self._current), os.O_RDWR | os.O_CREAT, 0o644)
+            self._set_aside = os.fstat(self._file).st_size
+            folder = os.open(self._ledger.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # a file that was just made has a name after a power cut, too
+            finally:
+                os.close(folder)
+        return self._file
+
+    def _leave(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            try:
+                os.ftruncate(file, self._ends[self._current])
+            finally:
+                os.close(file)
+
+
+def path(ledger: Path, segment: int) -> Path:
+    """Return the file of a segment."""
+    return ledger.with_name(f"{ledger.name}-payloads-{segment}")
+
+
+def read(ledger: Path, place: Place) -> bytes:
+    """Return a payload.
+
+    raises     LedgerUnusable if it is gone, or is not what was written
+    """
+    file = path(ledger, place.segment)
+    try:
+        with file.open("rb") as found:
+            found.seek(place.start)
+            data = found.read(place.size)
+    except OSError as error:
+        raise LedgerUnusable(f"{file} cannot be read: {error.strerror}") from error
+    if (crc := zlib.crc32(data)) != place.crc:
+        raise LedgerUnusable(
+            f"the {place.size} bytes at {place.start} of {file.name} are damaged: their checksum is {crc:08x}, "
+            f"written was {place.crc:08x}"
+        )
+    return data
