@@ -226,7 +226,9 @@ def test_payloads_that_a_version_has_taken_in_are_kept_but_no_longer_pending(tmp
 
 
 @pytest.mark.parametrize(("kept", "expected"), [(0, [0, 1, 2, 3, 4]), (1, [0, 4]), (3, [0, 2, 3, 4])])
-def test_as_many_versions_keep_their_params_as_were_asked_for_and_those_that_payloads_follow_on(tmp_path: Path, kept: int, expected: list[int]) -> None:
+def test_as_many_versions_keep_their_params_as_were_asked_for_and_those_that_payloads_follow_on(
+    tmp_path: Path, kept: int, expected: list[int]
+) -> None:
     ledger = opened(tmp_path / "ledger", keeping=Keeping(versions=kept))
     for number in range(1, 5):
         ledger.keep([version(number, 0, float(number))], 1.0)

@@ -220,5 +220,16 @@ def test_a_record_that_breaks_while_it_is_read_says_so(tmp_path: Path) -> None:
 def test_every_table_is_made_and_none_is_forgotten_here(tmp_path: Path) -> None:
     _, record = kept(tmp_path / "ledger")
     names = {row[0] for row in record._connection.execute("select name from sqlite_master where type = 'table'")}
-    assert names == {"meta", "versions", "arrays", "updates", "payloads", "segments", "settings", "nodes", "reports", "events"}
+    assert names == {
+        "meta",
+        "versions",
+        "arrays",
+        "updates",
+        "payloads",
+        "segments",
+        "settings",
+        "nodes",
+        "reports",
+        "events",
+    }
     assert all(f"create table {name} (" in TABLES for name in names)

@@ -169,7 +169,7 @@ class Record:
         try:
             return _entry(row, read(self._path, place))
         except LedgerUnusable as error:
-            raise LedgerUnusable(f"update {row['number']}, seq {row['seq']} of {row['node']}: {error}") from error
+            raise type(error)(f"update {row['number']}, seq {row['seq']} of {row['node']}: {error}") from error
 
     def _last_updates(self) -> list[Row]:
         return self._rows(

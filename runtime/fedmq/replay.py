@@ -6,14 +6,15 @@ could not be had or differs, from the params that the ledger keeps of it. So one
 version, and a failure in the field can be looked at step by step.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from fedmq import terms
 from fedmq.collect import Collector
 from fedmq.delta import digest_of
-from fedmq.errors import ConfigInvalid, LedgerUnusable, RemoteError
+from fedmq.errors import ConfigInvalid, LedgerUnusable, PayloadGone, RemoteError
 from fedmq.journal import Traffic, UpdateEntry
 from fedmq.past import Point
 from fedmq.record import Record, Row
@@ -43,23 +44,14 @@ class _Impossible(Exception):
     """Something that a version takes is not there."""
 
 
-def replay(record: Record, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Iterator[Replayed]:
-    """Yield what becomes of each version, the first one first.
-
-    progress   told (done, total) after each
-    """
+def replay(record: Record) -> Iterator[Replayed]:
+    """Yield what becomes of each version, the first one first."""
     rows = record.versions()
-    for row, outcome in zip(rows, _outcomes(record, rows), strict=True):
-        yield outcome
-        progress(row["version"] + 1, len(rows))
-
-
-def _outcomes(record: Record, rows: list[Row]) -> Iterator[Replayed]:
-    settings: Mapping[int | None, str] = {**record.settings()}
+    settings: Mapping[int | None, str] = dict(record.settings().items())
     yield _start(record, rows[0])
     collector: Collector | None = None
     under: int | None = None
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         try:
             text = settings.get(row.get("settings"))
             if text is None:
@@ -71,7 +63,7 @@ def _outcomes(record: Record, rows: list[Row]) -> Iterator[Replayed]:
                 collector = Collector(terms.read(text), collector.point)
             under = row.get("settings")
             found = _digest(collector, entries, row)
-        except (_Impossible, ConfigInvalid) as error:
+        except (_Impossible, ConfigInvalid, PayloadGone) as error:
             collector = None
             yield Replayed(row["version"], Outcome.CANNOT, row["updates"], row["digest"], str(error))
             continue
@@ -102,7 +94,9 @@ def _start(record: Record, row: Row) -> Replayed:
 def _entries(record: Record, first: int, end: int) -> tuple[UpdateEntry, ...]:
     entries = record.folded(first, end)
     if len(entries) < end - first:
-        raise _Impossible(f"of its {end - first} updates {len(entries)} have their payloads kept (keeping.replay_bytes)")
+        raise _Impossible(
+            f"of its {end - first} updates {len(entries)} have their payloads kept (keeping.replay_bytes)"
+        )
     return entries
 
 

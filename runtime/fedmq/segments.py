@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedmq.errors import LedgerUnusable
+from fedmq.errors import LedgerUnusable, PayloadGone
 from fedmq.messages import Buffer
 
 SEGMENT_BYTES = 64 * 2**20
@@ -142,7 +142,7 @@ def path(ledger: Path, segment: int) -> Path:
 def read(ledger: Path, place: Place) -> bytes:
     """Return a payload.
 
-    raises     LedgerUnusable if it is gone, or is not what was written
+    raises     PayloadGone if it cannot be read, LedgerUnusable if it is not what was written
     """
     file = path(ledger, place.segment)
     try:
@@ -150,7 +150,7 @@ def read(ledger: Path, place: Place) -> bytes:
             found.seek(place.start)
             data = found.read(place.size)
     except OSError as error:
-        raise LedgerUnusable(f"{file} cannot be read: {error.strerror}") from error
+        raise PayloadGone(f"{file} cannot be read: {error.strerror}") from error
     if (crc := zlib.crc32(data)) != place.crc:
         raise LedgerUnusable(
             f"the {place.size} bytes at {place.start} of {file.name} are damaged: their checksum is {crc:08x}, "
