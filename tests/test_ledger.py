@@ -265,7 +265,7 @@ def test_a_full_disk_is_told_nothing_of_the_batch_is_kept_and_with_room_it_goes_
     ledger._connection.execute(f"pragma max_page_count = {pages + 2}")
     big = EventEntry(1.0, "info", "x.happened", {"text": "x" * 1_000_000})
     for _ in range(2):
-        with pytest.raises(LedgerUnusable, match=r"cannot be written: database or disk is full; mend that"):
+        with pytest.raises(LedgerUnusable, match=r"cannot be written: database or disk is full; mend that, and it"):
             ledger.keep([node("b"), update("b", 1, 1), big], 2.0)
         assert same(ledger.past(), before)
         assert reading(tmp_path / "ledger").events() == []

@@ -1,5 +1,6 @@
 """Segments: what was appended and synced is read back; what a crash left is written over; the oldest go first."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,8 +42,11 @@ def test_what_a_crash_left_behind_the_last_row_is_written_over(tmp_path: Path) -
     ledger = tmp_path / "ledger"
     before = Segments(ledger, {1: 0})
     kept, _lost = before.append(b"kept"), before.append(b"lost")
+    before.sync()
     after = Segments(ledger, {1: 4})
-    assert after.append(b"next").start == 4
+    found = after.append(b"next")
+    after.sync()
+    assert (found.start, segments.read(ledger, found)) == (4, b"next")
     assert segments.read(ledger, kept) == b"kept"
 
 
@@ -50,7 +54,7 @@ def test_a_payload_that_is_damaged_cut_off_or_gone_is_refused_with_both_checksum
     ledger = tmp_path / "ledger"
     found = Segments(ledger, {1: 0})
     place = found.append(b"payload")
-    found.close()
+    found.sync()
     file = segments.path(ledger, 1)
     for data in (b"paylOad", b"payl"):
         file.write_bytes(data)
@@ -68,10 +72,14 @@ def test_a_batch_that_was_not_kept_leaves_no_trace_even_if_it_began_a_segment(tm
     assert found.is_full
     found.roll()
     found.append(b"not kept")
+    found.sync()
+    found.append(b"nor this")
     found.rewind(mark)
     assert (found.mark, files(ledger)) == (mark, ["ledger-payloads-1"])
     assert found.append(b"again") == Place(1, 4, 5, 0x93A15BFC)
+    found.sync()
     assert segments.read(ledger, first) == b"four"
+    assert segments.path(ledger, 1).read_bytes() == b"fouragain"
 
 
 def test_files_that_the_ledger_does_not_know_are_deleted(tmp_path: Path) -> None:
@@ -111,3 +119,13 @@ def test_a_restart_goes_on_in_the_segment_that_was_in_use(tmp_path: Path) -> Non
         ledger.close()
     assert [entry.number for entry in reading(path).folded(0)] == list(range(24))
     assert len(files(path)) > 1
+
+
+def test_what_the_kernel_takes_in_pieces_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pwritev = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda file, parts, at: pwritev(file, [b"".join(parts)[:5]], at))
+    ledger = tmp_path / "ledger"
+    found = Segments(ledger, {1: 0})
+    places = [found.append(payload) for payload in (b"one", b"", b"three", b"four and more")]
+    found.sync()
+    assert [segments.read(ledger, place) for place in places] == [b"one", b"", b"three", b"four and more"]

@@ -137,8 +137,10 @@ class Ledger:
         except (sqlite3.Error, OSError) as error:
             self._segments.rewind(mark)
             passing = isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING
-            why = NotKept if passing else LedgerUnusable
-            raise why(f"the ledger cannot be written: {error}; mend that, then start again") from error
+            text = f"the ledger cannot be written: {error}; mend that, "
+            if passing:
+                raise NotKept(text + "and it goes on by itself") from error
+            raise LedgerUnusable(text + "then start again") from error
         for segment in dropped:
             self._segments.drop(segment)
 
@@ -158,8 +160,7 @@ class Ledger:
                 places[entry.number] = self._segments.append(entry.update.payload)
             elif isinstance(entry, VersionEntry) and self._segments.is_full:
                 begun[self._segments.roll()] = entry.version
-        if places:
-            self._segments.sync()
+        self._segments.sync()
         return places, begun
 
     def _forget(self) -> list[int]:

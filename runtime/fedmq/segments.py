@@ -1,9 +1,8 @@
 """Segments: the payloads of updates, in append-only files beside the ledger, which says where each of them lies.
 
-A payload of half a megabyte would cost SQLite a checksum and two writes, to its log and to its table. Here it is
-written once, into space that the file system has set aside before, so that making it durable changes little metadata.
-Nothing is found here without the ledger's row, and that row is written when the payload is on the disk: what a crash
-leaves behind the last row is not there, and is written over.
+A payload of half a megabyte would cost SQLite a checksum and two writes, to its log and to its table. Here the payloads
+of a batch are written once, by one call, and synced once. Nothing is found here without the ledger's row, and that row
+is written when the payload is on the disk: what a crash leaves behind the last row is not there, and is written over.
 
 A segment begins right after a version and holds all payloads up to another, so that whoever has the params of the first
 can compute all the others.
@@ -19,7 +18,7 @@ from fedmq.errors import LedgerUnusable, PayloadGone
 from fedmq.messages import Buffer
 
 SEGMENT_BYTES = 64 * 2**20
-FIRST_STEP_BYTES, LAST_STEP_BYTES = 2**20, 16 * 2**20  # set aside at a time: as much again as is used, within these
+MOST_PARTS = 1024  # that the kernel takes at once (IOV_MAX)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Segments:
         self._ledger, self._ends, self._full_bytes = ledger, dict(ends), full_bytes
         self._current = max(self._ends)
         self._file: int | None = None
-        self._set_aside = 0
+        self._unwritten: list[memoryview] = []
         for found in ledger.parent.glob(f"{ledger.name}-payloads-*"):
             if found not in {path(ledger, segment) for segment in self._ends}:
                 found.unlink()  # a drop, or a beginning, that a kill cut short
@@ -58,36 +57,43 @@ class Segments:
         return self._ends[self._current] >= self._full_bytes
 
     def append(self, payload: Buffer) -> Place:
-        """Write a payload; it is durable after `sync`."""
-        file, start, size = self._open(), self._ends[self._current], len(payload)
-        while start + size > self._set_aside:
-            step = min(max(start + size, FIRST_STEP_BYTES), LAST_STEP_BYTES)
-            os.posix_fallocate(file, self._set_aside, step)
-            self._set_aside += step
-        written, view = 0, memoryview(payload)
-        while written < size:
-            written += os.pwrite(file, view[written:], start + written)
-        self._ends[self._current] += size
-        return Place(self._current, start, size, zlib.crc32(payload))
+        """Say where a payload goes; it is written, and durable, after `sync`."""
+        place = Place(self._current, self._ends[self._current], len(payload), zlib.crc32(payload))
+        self._unwritten.append(memoryview(payload).cast("B"))
+        self._ends[self._current] += place.size
+        return place
 
     def sync(self) -> None:
         """Have everything that was appended on the disk."""
-        if self._file is not None:
-            os.fdatasync(self._file)
+        if not self._unwritten:
+            return
+        file, parts = self._open(), self._unwritten
+        at = self._ends[self._current] - sum(map(len, parts))
+        while parts:
+            written = os.pwritev(file, parts[:MOST_PARTS], at)
+            at += written
+            while parts and written >= len(parts[0]):
+                written -= len(parts.pop(0))
+            if written:
+                parts[0] = parts[0][written:]
+        os.fdatasync(file)
+        # Nobody reads them soon: their pages, given back, are the next batch's, which spares the kernel finding others.
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def roll(self) -> int:
         """Begin another segment and return its number."""
         self.sync()
-        self._leave()
+        self.close()
         self._current += 1
         self._ends[self._current] = 0
         return self._current
 
     def rewind(self, mark: tuple[int, int]) -> None:
         """Forget what was written since `mark`: the ledger does not know of it."""
+        self._unwritten = []
         segment, end = mark
         if segment != self._current:
-            self._leave()
+            self.close()
             for later in range(segment + 1, self._current + 1):
                 del self._ends[later]
                 path(self._ledger, later).unlink(missing_ok=True)
@@ -111,27 +117,20 @@ class Segments:
         path(self._ledger, segment).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give back what was set aside and not used."""
-        self._leave()
+        """Let go of the file."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            os.close(file)
 
     def _open(self) -> int:
         if self._file is None:
             self._file = os.open(path(self._ledger, self._current), os.O_RDWR | os.O_CREAT, 0o644)
-            self._set_aside = os.fstat(self._file).st_size
             folder = os.open(self._ledger.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)  # a file that was just made has a name after a power cut, too
             finally:
                 os.close(folder)
         return self._file
-
-    def _leave(self) -> None:
-        if self._file is not None:
-            file, self._file = self._file, None
-            try:
-                os.ftruncate(file, self._ends[self._current])
-            finally:
-                os.close(file)
 
 
 def path(ledger: Path, segment: int) -> Path:

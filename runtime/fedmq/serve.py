@@ -16,6 +16,7 @@ from fedmq.control import Control
 from fedmq.core import Event
 from fedmq.drive import Drive
 from fedmq.effects import Done, Effect, Keep
+from fedmq.errors import NotKept
 from fedmq.folder import claim
 from fedmq.ledger import Keeping, Ledger
 from fedmq.plan import Job, Settings
@@ -36,7 +37,8 @@ async def serve(
     """Run a federation in this folder until it has finished, or `stop` is set; go on where its ledger left off.
 
     kind       another ledger, for a benchmark that measures what one costs
-    raises     LedgerUnusable if the folder is in use, another federation's, or cannot be written
+    raises     LedgerUnusable if the folder is in use, another federation's, or cannot be written at the start; a disk
+               that is full later is waited for
     """
     clock = asyncio.get_running_loop().time
     meta = {"federation": settings.federation, "feature_space": job.feature_space, "method": job.method}
@@ -51,7 +53,10 @@ async def serve(
             aggregator = Aggregator(settings, job, ledger.past(), rng, clock())
 
             async def keep(batch: Keep) -> Event:
-                await in_thread(ledger.keep, batch.entries, clock())
+                try:
+                    await in_thread(ledger.keep, batch.entries, clock())
+                except NotKept as error:
+                    return partial(aggregator.unkept, batch.number, str(error))
                 return partial(aggregator.kept, batch.number)
 
             def perform(effect: Effect) -> Awaitable[Event]:

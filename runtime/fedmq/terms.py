@@ -9,7 +9,17 @@ from fedmq.config import parse
 from fedmq.plan import Settings
 
 # Who may come, for how long and how much: nothing of it changes what a version is, given the updates in it.
-_OTHERS = {"start_nodes", "evaluate_every", "most_nodes", "strikes", "mute_s", "pulse", "limits", "stop"}
+_OTHERS = {
+    "start_nodes",
+    "evaluate_every",
+    "most_nodes",
+    "backlog_bytes",
+    "strikes",
+    "mute_s",
+    "pulse",
+    "limits",
+    "stop",
+}
 
 
 def written(settings: Settings) -> str:
