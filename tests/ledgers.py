@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedmq import terms
 from fedmq.collect import Collector
 from fedmq.compress import codec
 from fedmq.delta import Arrays, Params
@@ -19,6 +20,7 @@ from fedmq.past import Past
 from fedmq.plan import Codecs, Settings
 from fedmq.record import Record
 from fedmq.rounds import Policy
+from fedmq.segments import SEGMENT_BYTES
 from pair import SCHEMA, params
 
 META = {"federation": "test", "feature_space": "a" * 64, "method": "fedclip"}
@@ -38,9 +40,18 @@ def opened(
     start: Params | None = None,
     epoch: float = 0.0,
     notes: dict[str, str] | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
 ) -> Ledger:
     ledger = Ledger.open(
-        path, META | (meta or {}), notes or {}, start or params(), keeping or Keeping(), epoch, now=0.0
+        path,
+        META | (meta or {}),
+        notes or {},
+        start or params(),
+        keeping or Keeping(),
+        epoch,
+        now=0.0,
+        terms=terms.written(SETTINGS),
+        segment_bytes=segment_bytes,
     )
     _open.append(ledger)
     return ledger

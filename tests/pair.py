@@ -9,6 +9,7 @@ from fedmq.aggregator import Aggregator
 from fedmq.core import Event
 from fedmq.delta import Arrays, Params, Schema
 from fedmq.effects import Cancel, Done, Effect, Evaluate, Keep, Prepare, Train
+from fedmq.errors import NotKept
 from fedmq.journal import Entry, UpdateEntry, VersionEntry
 from fedmq.ledger import Ledger
 from fedmq.past import Past
@@ -91,9 +92,12 @@ class Fleet:
             batch = effect
 
             def kept(now: float) -> list[Effect]:
-                self.kept.extend(batch.entries)
                 if self.ledger is not None:
-                    self.ledger.keep(batch.entries, now)
+                    try:
+                        self.ledger.keep(batch.entries, now)
+                    except NotKept as error:
+                        return aggregator.unkept(batch.number, str(error), now)
+                self.kept.extend(batch.entries)
                 return aggregator.kept(batch.number, now)
 
             return [(self.keep_s, kept)]

@@ -106,6 +106,7 @@ def test_a_row_has_the_columns_of_its_table_by_name(tmp_path: Path) -> None:
         "up_application": 10,
         "down_goodput": 100,
         "down_application": 1000,
+        "settings": 1,
     }
     assert record.reports() == [{"node": "key-a", "version": 1, "at": 3.0, "examples": 5, "correct": 4, "loss": 0.5}]
     ((event),) = record.events()
@@ -171,11 +172,11 @@ def test_params_are_those_of_the_version_asked_for_or_of_the_newest(tmp_path: Pa
 
 def test_params_that_were_not_kept_are_answered_with_those_that_were(tmp_path: Path) -> None:
     _, record = kept(tmp_path / "ledger", *map(version, range(1, 6)), keeping=Keeping(versions=2))
-    for asked in (0, 3, 6, -1):
+    for asked in (1, 3, 6, -1):
         with pytest.raises(LedgerUnusable) as refused:
             record.params(asked)
         assert str(refused.value) == (
-            f"the params of version {asked} were not kept; kept are 4 to 5 (keeping.versions)"
+            f"the params of version {asked} were not kept; kept are 0, 4, 5 (keeping.versions)"
         )
 
 
@@ -187,7 +188,7 @@ def test_what_the_run_is_can_be_asked(tmp_path: Path) -> None:
         "federation": "test",
         "feature_space": "a" * 64,
         "method": "fedclip",
-        "format": "1",
+        "format": "2",
         "schema": '[["weight", [3, 4]], ["bias", [3]]]',
         "bundle": "tiny",
     }
@@ -219,5 +220,16 @@ def test_a_record_that_breaks_while_it_is_read_says_so(tmp_path: Path) -> None:
 def test_every_table_is_made_and_none_is_forgotten_here(tmp_path: Path) -> None:
     _, record = kept(tmp_path / "ledger")
     names = {row[0] for row in record._connection.execute("select name from sqlite_master where type = 'table'")}
-    assert names == {"meta", "versions", "arrays", "updates", "payloads", "nodes", "reports", "events"}
+    assert names == {
+        "meta",
+        "versions",
+        "arrays",
+        "updates",
+        "payloads",
+        "segments",
+        "settings",
+        "nodes",
+        "reports",
+        "events",
+    }
     assert all(f"create table {name} (" in TABLES for name in names)

@@ -12,7 +12,7 @@ a block echoes first. So whatever else the machine does hits both alike, and nei
 import asyncio
 import resource
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -23,9 +23,9 @@ from typing import Any
 from fedmq import observe
 from fedmq.codec import Limits
 from fedmq.compress import codec
-from fedmq.ledger import Keeping
+from fedmq.journal import Entry, VersionEntry
+from fedmq.ledger import Keeping, Ledger
 from fedmq.plan import Codecs, Job, Pulse, Settings, Stop
-from fedmq.record import LEDGER, Record
 from fedmq.serve import serve
 from fedmq.transports.zmq import ZmqHub
 from fedmq_bench import floor
@@ -46,6 +46,7 @@ class Size:
 
     rounds     that are counted in a block, and as many echoes; one more before each of them warms up
     durable    whether each version is on the disk before it is announced; an echo writes nothing
+    ledger     whether there is a ledger at all; without one, nothing of what the federation does is written down
     """
 
     nodes: int
@@ -55,6 +56,7 @@ class Size:
     rounds: int = 10
     blocks: int = 5
     durable: bool = False
+    ledger: bool = True
 
     @property
     def bytes_each_way(self) -> tuple[int, int]:
@@ -84,23 +86,22 @@ def measure(sizes: Sequence[Size], seed: int, say: Say) -> Iterator[dict[str, An
         yield run(size, seed)
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each round and echo that counts, of each commit, and of the processors."""
+
+    pair: Pair
+    commits: Sequence[float]
+    cpu_s: float
+    aggregator_cpu_s: float
+    floor_cpu_s: float
+    floor_hub_cpu_s: float
+
+
 def run(size: Size, seed: int) -> dict[str, Any]:
     """Return the row of one federation."""
     down_bytes, up_bytes = size.bytes_each_way
-    with tempfile.TemporaryDirectory(prefix="fedmq-bench-") as name, ExitStack() as ends:
-        folder = Path(name)
-        (echo,) = ends.enter_context(processes(1, floor.hub, size.nodes, down_bytes, size.rounds + 1, size.blocks))
-        (aggregator,) = ends.enter_context(processes(1, _aggregator, size, folder, seed))
-        addresses = hear(aggregator), hear(echo)
-        nodes = ends.enter_context(processes(size.nodes, _node, *addresses, size, seed))
-        echoes, cpu_s, *notes = hear_all([echo, aggregator, *nodes])
-        with Record.open(folder / LEDGER) as record:
-            closed = {row["version"]: row["closed_at"] for row in record.versions()}
-    pair = Pair(
-        _steps(_delivered([adoptions for adoptions, _, _ in notes]), size),
-        [seconds for block, _ in echoes for seconds in block[1:]],
-    )
-    hub_cpu_s = sum(cpu for _, cpu in echoes)
+    found = timing(size, seed)
     return {
         "case": NAME,
         "link": "zmq",
@@ -108,18 +109,43 @@ def run(size: Size, seed: int) -> dict[str, Any]:
         "codec": size.up,
         "down": size.down,
         "durable": size.durable,
-        "median_s": pair.median_s,
-        "floor_median_s": pair.other_s,
-        **figures(pair),
-        "commit_median_s": median(_steps(closed, size)),
-        "cpu_s": (cpu_s + sum(own for _, own, _ in notes)) / size.versions,
-        "aggregator_cpu_s": cpu_s / size.versions,
-        "floor_cpu_s": (hub_cpu_s + sum(own for _, _, own in notes)) / size.versions,
-        "floor_hub_cpu_s": hub_cpu_s / size.versions,
+        "median_s": found.pair.median_s,
+        "floor_median_s": found.pair.other_s,
+        **figures(found.pair),
+        "commit_median_s": median(found.commits),
+        "cpu_s": found.cpu_s,
+        "aggregator_cpu_s": found.aggregator_cpu_s,
+        "floor_cpu_s": found.floor_cpu_s,
+        "floor_hub_cpu_s": found.floor_hub_cpu_s,
         "params": schema(size.dim).size,
         "up_bytes": up_bytes,
         "down_bytes": down_bytes,
     }
+
+
+def timing(size: Size, seed: int) -> Timing:
+    """Run one federation, and its echoes, to the end."""
+    down_bytes, _ = size.bytes_each_way
+    with tempfile.TemporaryDirectory(prefix="fedmq-bench-") as name, ExitStack() as ends:
+        folder = Path(name)
+        (echo,) = ends.enter_context(processes(1, floor.hub, size.nodes, down_bytes, size.rounds + 1, size.blocks))
+        (aggregator,) = ends.enter_context(processes(1, _aggregator, size, folder, seed))
+        addresses = hear(aggregator), hear(echo)
+        nodes = ends.enter_context(processes(size.nodes, _node, *addresses, size, seed))
+        echoes, (cpu_s, closed), *notes = hear_all([echo, aggregator, *nodes])
+    pair = Pair(
+        _steps(_delivered([adoptions for adoptions, _, _ in notes]), size),
+        [seconds for block, _ in echoes for seconds in block[1:]],
+    )
+    hub_cpu_s = sum(cpu for _, cpu in echoes)
+    return Timing(
+        pair,
+        _steps(closed, size),
+        cpu_s=(cpu_s + sum(own for _, own, _ in notes)) / size.versions,
+        aggregator_cpu_s=cpu_s / size.versions,
+        floor_cpu_s=(hub_cpu_s + sum(own for _, _, own in notes)) / size.versions,
+        floor_hub_cpu_s=hub_cpu_s / size.versions,
+    )
 
 
 def _delivered(adoptions: Sequence[dict[int, float]]) -> dict[int, float]:
@@ -133,7 +159,9 @@ def _steps(at: dict[int, float], size: Size) -> list[float]:
 
 
 def _aggregator(pipe: Connection, _number: int, size: Size, folder: Path, seed: int) -> None:
-    """Serve one federation; tell its address, and in the end this process's CPU seconds since then."""
+    """Serve one federation; tell its address, and in the end this process's CPU seconds since then, and when each
+    version was closed.
+    """
     observe.configure("error")
     settings = Settings(
         NAME,
@@ -144,18 +172,28 @@ def _aggregator(pipe: Connection, _number: int, size: Size, folder: Path, seed: 
         pulse=PULSE,
     )
     job = Job(SPACE, size.dim, METHOD, {}, b"", params(size.dim, seed))
+    closed: dict[int, float] = {}
+
+    class Noting(Ledger):
+        """Notes when versions were closed, and keeps what it is told to, where the benchmark wants a ledger."""
+
+        def keep(self, entries: Iterable[Entry], now: float) -> None:
+            entries = tuple(entries)
+            if size.ledger:
+                super().keep(entries, now)
+            closed.update({entry.version: entry.closed_at for entry in entries if isinstance(entry, VersionEntry)})
 
     async def main() -> None:
         hub = ZmqHub.bind("tcp://127.0.0.1:*", Limits())
         try:
             pipe.send(hub.address)
-            await serve(settings, job, Keeping(size.durable, versions=1), folder, hub, asyncio.Event())
+            await serve(settings, job, Keeping(size.durable, versions=1), folder, hub, asyncio.Event(), Noting)
         finally:
             await hub.close()
 
     began = _cpu_s()
     asyncio.run(main())
-    pipe.send(_cpu_s() - began)
+    pipe.send((_cpu_s() - began, closed))
 
 
 def _node(pipe: Connection, number: int, address: str, echo_address: str, size: Size, seed: int) -> None:

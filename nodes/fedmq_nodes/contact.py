@@ -27,11 +27,12 @@ class Contact:
         self._retry_s = FIRST_RETRY_S
         self._hello_at = self._ping_at = now
         self._answer_at: float | None = None
+        self._deliver_at: float | None = None
 
     def greet_anew(self, now: float) -> None:
         """Say hello at the next tick."""
         self._session.state = State.GREETING
-        self._hello_at, self._answer_at = now, None
+        self._hello_at, self._answer_at, self._deliver_at = now, None, None
 
     def welcomed(self, heartbeat_s: float, now: float) -> None:
         """The aggregator has answered."""
@@ -44,7 +45,20 @@ class Contact:
 
     def awaits_answer(self, now: float | None) -> None:
         """An update was sent now, or (None) it has its verdict."""
+        self._deliver_at = None
         self._answer_at = None if now is None else now + ANSWER_S
+
+    def deliver_later(self, after_s: float, now: float) -> None:
+        """The update may be sent again after so long; jitter spreads a fleet that was told so at once."""
+        self.awaits_answer(None)
+        self._deliver_at = now + after_s * float(self._rng.uniform(1.0, 1.25))
+
+    def delivery_due(self, now: float) -> bool:
+        """Whether to send the update again now; if so, that is settled."""
+        if self._session.state is not State.OPEN or self._deliver_at is None or self._deliver_at > now:
+            return False
+        self._deliver_at = None
+        return True
 
     def dead(self, now: float) -> str | None:
         """Return why the link counts as dead, or None."""
@@ -76,7 +90,7 @@ class Contact:
         """When to look at the clock again."""
         if self._session.state is not State.OPEN:
             return self._hello_at
-        return min(at for at in (self._ping_at, self._silent_at, self._answer_at) if at is not None)
+        return min(at for at in (self._ping_at, self._silent_at, self._answer_at, self._deliver_at) if at is not None)
 
     @property
     def _silent_at(self) -> float:

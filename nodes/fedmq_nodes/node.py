@@ -127,6 +127,8 @@ class Node:
             return []
         if (why := self._contact.dead(now)) is not None:
             self._regreet(why, now)
+        if self._contact.delivery_due(now):
+            self._deliver(now)
         if self._contact.hello_due(now):
             self._say_hello()
         if self._contact.ping_due(now):
@@ -211,6 +213,8 @@ class Node:
             case Task():
                 self._task = message.version
                 self._train()
+            case Verdict(code=Code.BUSY):
+                self._put_off(message, now)
             case Verdict():
                 self._learn(message)
             case Refuse(reason="no_session"):
@@ -283,6 +287,12 @@ class Node:
         self.outbox = None
         self._contact.awaits_answer(None)
         self._train()
+
+    def _put_off(self, verdict: Verdict, now: float) -> None:
+        """The aggregator has no room for the update now: it stays here until it may be sent again."""
+        if self.outbox is not None and verdict.seq == self.outbox.seq:
+            self._log("info", "update.put_off", seq=verdict.seq, text=verdict.text, retry_after_s=verdict.retry_after_s)
+            self._contact.deliver_later(verdict.retry_after_s, now)
 
     # What follows from several of them
 

@@ -21,13 +21,14 @@ from fedmq.messages import Bye, Code, Hello, Message, Ping, Ready, Refuse, Repor
 from fedmq.past import Past
 from fedmq.plan import Job, Settings
 from fedmq.post import Post
-from fedmq.reception import Reception
+from fedmq.reception import LONGEST, Reception
 from fedmq.roster import Member, Roster
 from fedmq.rounds import Cause
 from fedmq.session import Receipt, Session, Side
+from fedmq.stall import Stall
 from fedmq.strikes import Strikes
 
-FAULTS = frozenset(Code) - {Code.ACCEPTED, Code.TOO_STALE, Code.FINISHED}
+FAULTS = frozenset(Code) - {Code.ACCEPTED, Code.TOO_STALE, Code.FINISHED, Code.BUSY}
 
 
 class Phase(StrEnum):
@@ -49,6 +50,7 @@ class Aggregator:
         self.traffic = replace(past.traffic)
         self.roster = Roster()
         self.collector = Collector(settings, past.point)
+        self.stall = Stall()
         self._journal = Journal()
         self._post = Post(self.roster, self.collector.versions, self._journal, self.traffic)
         self._reception = Reception(settings, job, self.roster, self.collector, self._journal, self._post)
@@ -88,10 +90,16 @@ class Aggregator:
         if now >= self._sweep_at:
             self._sweep_at = now + self.settings.pulse.heartbeat_s
             self._reception.sweep(now)
+        if self.stall.due(now):
+            self._post.add(Keep(*self._journal.again()))
         return self._settle(now)
 
     def kept(self, number: int, now: float) -> list[Effect]:
         """Batch `number` is durable: say what waited for that."""
+        if self.stall.over():
+            self._post.log(
+                "info", "ledger.resumed", now, waiting_bytes=self.waiting_bytes, dropped=self._journal.dropped
+            )
         for entry in self._journal.kept(number):
             if isinstance(entry, UpdateEntry):
                 self._acknowledge(entry)
@@ -99,12 +107,25 @@ class Aggregator:
                 self._announce(entry, now)
         return self._settle(now)
 
+    def unkept(self, number: int, problem: str, now: float) -> list[Effect]:
+        """Batch `number` could not be written, and nothing of it was: accept nothing more, and try again later."""
+        assert number == self._journal.again()[0]
+        if self.stall.failed(problem, now):
+            self._post.log("error", "ledger.stalled", now, text=problem, waiting_bytes=self.waiting_bytes)
+        return self._settle(now)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Payload of the updates that wait for the ledger."""
+        return self._journal.waiting_bytes
+
     def next_deadline(self) -> float | None:
         """When to call tick next; None when there is nothing left to wait for."""
         if self.phase is Phase.DONE:
             return None
         collecting = self.phase is Phase.COLLECTING
-        times = (self._sweep_at, self._finish_at, self.collector.round.next_deadline() if collecting else None)
+        closing_at = self.collector.round.next_deadline() if collecting else None
+        times = (self._sweep_at, self._finish_at, self.stall.retry_at, closing_at)
         return min(at for at in times if at is not None)
 
     def _take(self, peer: str, message: Message, size: int, now: float) -> None:
@@ -117,6 +138,9 @@ class Aggregator:
             self._post.send([peer], Refuse(getattr(message, "session", 0), "no_session", "say hello first"))
             return
         member.bytes_up += size
+        if isinstance(message, Update) and (why := self._no_room(message)) and member.session.is_new(message):
+            self._put_off(member, message, why, now)
+            return
         receipt = member.session.receive(message, now)
         if receipt is Receipt.STALE:
             return
@@ -141,6 +165,21 @@ class Aggregator:
                 self._journal.add(entry)
             case Bye():
                 self._reception.part(member, message.reason, left=True, now=now)
+
+    def _no_room(self, update: Update) -> str:
+        """Return why no update can be taken now; a first one always fits."""
+        if self.stall.problem:
+            return self.stall.problem
+        size, limit = len(update.payload), self.settings.backlog_bytes
+        if self.waiting_bytes > 0 and self.waiting_bytes + size > limit:
+            return f"{self.waiting_bytes} bytes wait for the ledger, with these {size} over {limit} (backlog_bytes)"
+        return ""
+
+    def _put_off(self, member: Member, update: Update, why: str, now: float) -> None:
+        member.session.heard_at = now
+        verdict = Verdict(update.session, update.seq, Code.BUSY, why[:LONGEST], retry_after_s=self.stall.wait_s(now))
+        self._post.send([member.peer], verdict)
+        self._post.log("debug", "update.put_off", now, node=member.peer, seq=update.seq, text=why)
 
     def _judge(self, member: Member, update: Update, size: int, now: float) -> None:
         member.task, member.verdict = None, None

@@ -44,6 +44,19 @@ class Collector:
         self.versions = Versions(start.version, start.exact, start.broadcast, codec(settings.codec.down))
         self.round = Round(start.version + 1, settings.rounds)
 
+    @property
+    def point(self) -> Point:
+        """Where a federation stands right after a commit: what another collector would go on from."""
+        versions = self.versions
+        return Point(
+            versions.number,
+            versions.exact,
+            versions.broadcast,
+            self._optimizer.state,
+            self._folded,
+            tuple(self._norms.recent),
+        )
+
     def judge(self, node: str, update: Update, frame_bytes: int, now: float) -> UpdateEntry:
         """Fold the update, or do not, and return what became of it."""
         staleness = self.versions.number - update.base_version

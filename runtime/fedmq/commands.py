@@ -77,3 +77,25 @@ def report(
             show.json_line(summarise(record) | {"report": str(path)})
     else:
         typer.echo(f"the report is in {path}")
+
+
+@app.command("replay", rich_help_panel="Ask")
+def replay(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    json: Json = False,
+) -> None:
+    """Compute every version again from the ledger, and compare digests: 0 all the same, 1 one differs, 3 none can be.
+
+    Example: fedmq replay runs/pacs
+    """
+    from fedmq import replay as replays
+    from fedmq import show
+    from fedmq.errors import EXIT_FAILED, EXIT_INPUT
+    from fedmq.record import LEDGER, Record
+
+    with Record.open(run / LEDGER) as record:
+        found = show.replayed(replays.replay(record), len(record.versions()), json)
+    if found[replays.Outcome.DIFFERS]:
+        raise typer.Exit(EXIT_FAILED)
+    if not found[replays.Outcome.SAME]:
+        raise typer.Exit(EXIT_INPUT)

@@ -43,6 +43,16 @@ class LedgerUnusable(LocalError):
     exit_code = EXIT_INPUT
 
 
+class PayloadGone(LedgerUnusable):
+    """A payload whose file is not there, or cannot be read."""
+
+
+class NotKept(LedgerUnusable):
+    """A batch that the disk would not take now; nothing of it is kept, and it may be tried again."""
+
+    reason = "not_kept"
+
+
 class KeyUnusable(LocalError):
     """A key file that is missing, malformed or readable by others."""
 

@@ -34,11 +34,14 @@ class Guard:
 
 
 class Norms:
-    """The lengths of the last accepted updates, and the guard that measures the next one against them."""
+    """The guard that measures an update against the last accepted ones.
+
+    recent     their lengths, oldest first
+    """
 
     def __init__(self, guard: Guard, recent: Iterable[float] = ()) -> None:
         self.guard = guard
-        self._recent = deque((length for length in recent if length > 0), maxlen=REMEMBERED)
+        self.recent = deque((length for length in recent if length > 0), maxlen=REMEMBERED)
 
     def check(self, delta: Delta) -> tuple[float, float]:
         """Return the delta's norm, and what to multiply it by: 1 unless it is too long.
@@ -57,9 +60,9 @@ class Norms:
     @property
     def limit(self) -> float:
         """The norm to which a longer delta is scaled down; infinite until enough were seen."""
-        if not self.guard.norm_factor or len(self._recent) < ENOUGH:
+        if not self.guard.norm_factor or len(self.recent) < ENOUGH:
             return math.inf
-        return self.guard.norm_factor * median(self._recent)
+        return self.guard.norm_factor * median(self.recent)
 
     def accept(self, length: float) -> None:
         """Remember the norm of an accepted update, as it was folded.
@@ -68,4 +71,4 @@ class Norms:
         to a median of zero for ever.
         """
         if length > 0:
-            self._recent.append(length)
+            self.recent.append(length)

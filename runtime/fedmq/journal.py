@@ -118,34 +118,60 @@ class EventEntry:
 Entry = UpdateEntry | VersionEntry | NodeEntry | ReportEntry | EventEntry
 
 
+MOST_QUEUED = 10_000
+
+
 class Journal:
     """Entries on their way to the ledger, and what waits for them to be there.
 
     One batch is under way at a time; what comes meanwhile goes together in the next, so that the slower the disk, the
-    more entries share one fsync.
+    more entries share one fsync. It is bounded: the aggregator accepts no update that would have too many bytes wait, a
+    node's newest facts take the place of older ones, and of reports and events so many are queued and no more.
+
+    waiting_bytes   of payloads that are not kept yet
+    dropped         reports and events that there was no place for
     """
 
     def __init__(self) -> None:
+        self.waiting_bytes = self.dropped = 0
         self._queued: list[Entry] = []
+        self._nodes: dict[str, int] = {}  # where in the queue a node's facts are
         self._under_way: tuple[Entry, ...] = ()
         self._batches = 0
 
     def add(self, entry: Entry) -> None:
-        """Queue an entry."""
+        """Queue an entry, or drop it if it only tells, and too many wait."""
+        match entry:
+            case UpdateEntry():
+                self.waiting_bytes += len(entry.update.payload)
+            case NodeEntry() if entry.node in self._nodes:
+                self._queued[self._nodes[entry.node]] = entry
+                return
+            case NodeEntry():
+                self._nodes[entry.node] = len(self._queued)
+            case ReportEntry() | EventEntry() if len(self._queued) >= MOST_QUEUED:
+                self.dropped += 1
+                return
         self._queued.append(entry)
 
     def next_batch(self) -> tuple[int, tuple[Entry, ...]] | None:
         """Return the number and the entries of the next batch, or None: nothing is queued, or one is under way."""
         if self._under_way or not self._queued:
             return None
-        self._under_way, self._queued = tuple(self._queued), []
+        self._under_way, self._queued, self._nodes = tuple(self._queued), [], {}
         self._batches += 1
+        return self._batches, self._under_way
+
+    def again(self) -> tuple[int, tuple[Entry, ...]]:
+        """Return the batch that is under way, which the ledger has not taken."""
+        assert self._under_way, "no batch is under way"
         return self._batches, self._under_way
 
     def kept(self, number: int) -> tuple[Entry, ...]:
         """Return the entries that are now durable."""
         assert number == self._batches, f"batch {number} was kept, {self._batches} is under way"
         done, self._under_way = self._under_way, ()
+        self.waiting_bytes -= sum(len(entry.update.payload) for entry in done if isinstance(entry, UpdateEntry))
         return done
 
     @property

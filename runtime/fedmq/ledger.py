@@ -1,26 +1,39 @@
 """The ledger: what must survive a crash, in one SQLite file per federation, which a person can also query.
 
 A batch of entries is one transaction. With `durable`, that transaction is on the disk (WAL, synchronous FULL) before
-`keep` returns, payloads of accepted updates included; without, a restart begins from the last version that reached the
-disk, and what was accepted since is forgotten. `record` is the same file's reading side.
+`keep` returns, and before it, with one fsync, the payloads of its accepted updates, in the files of `segments`. Else a
+restart begins from the last version that reached the disk, and what was accepted since is forgotten. `record` is the
+reading side.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fedmq.delta import Params, Vector, digest_of
-from fedmq.errors import LedgerUnusable
+from fedmq.errors import LedgerUnusable, NotKept
 from fedmq.journal import Entry, EventEntry, NodeEntry, ReportEntry, Traffic, UpdateEntry, VersionEntry
-from fedmq.messages import Code
+from fedmq.migrate import migrate
 from fedmq.past import Past
 from fedmq.quantities import Count
 from fedmq.record import BROADCAST, EXACT, VELOCITY, Record, connect
+from fedmq.segments import SEGMENT_BYTES, Place, Segments
 from fedmq.tables import FORMAT, TABLES
+
+# What passes: no room, a disk that fails or cannot be written, a lock that another process holds.
+PASSING = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+}
 
 # Accepted updates that no version has taken in, and whose payloads went with the process that had folded them.
 FORGET_UNKEPT = """
@@ -28,13 +41,22 @@ delete from updates
 where number >= (select max(folded) from versions) and number not in (select number from payloads)
 """
 
+PENDING = "select distinct segment from payloads where number >= (select max(folded) from versions)"
+
 
 @dataclass(frozen=True)
 class Keeping:
-    """durable: on the disk before anything is acknowledged; versions: how many keep their params, 0 all."""
+    """What a ledger keeps, and how surely.
+
+    durable        on the disk before anything is acknowledged
+    versions       how many keep their params, 0 all
+    replay_bytes   payloads of updates that versions have taken in, oldest dropped first; what is in the segment that is
+                   being written is kept beside
+    """
 
     durable: bool = True
     versions: Count = 10
+    replay_bytes: Count = 2 * 2**30
 
 
 class Ledger:
@@ -43,8 +65,10 @@ class Ledger:
     epoch      seconds to add to the core's clock to get seconds since 1970
     """
 
-    def __init__(self, connection: sqlite3.Connection, keeping: Keeping, epoch: float) -> None:
-        self._connection, self._keeping, self._epoch = connection, keeping, epoch
+    def __init__(self, connection: sqlite3.Connection, path: Path, keeping: Keeping, epoch: float) -> None:
+        self._connection, self._path, self._keeping, self._epoch = connection, path, keeping, epoch
+        self._segments: Segments
+        self._terms: int | None = None
 
     @classmethod
     def open(
@@ -56,15 +80,18 @@ class Ledger:
         keeping: Keeping,
         epoch: float,
         now: float,
+        terms: str | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> "Ledger":
         """Open the file, or create it with these params as version 0.
 
         meta       what makes the file this federation's own: name, feature space, method
         notes      what else a reader should know, as of the last start
+        terms      the settings that shape a commit, as `terms` writes them; without them, versions cannot be replayed
         raises     LedgerUnusable if it cannot be opened, or is another federation's
         """
         connection = connect(path, "rwc")
-        ledger = cls(connection, keeping, epoch)
+        ledger = cls(connection, path, keeping, epoch)
         try:
             # Rows of megabytes: with pages of 4 KiB, most of a write would be the chaining of pages.
             connection.execute("pragma page_size = 65536")
@@ -74,34 +101,90 @@ class Ledger:
             # A file without tables is new, or one whose making a kill cut short.
             if not connection.execute("select 1 from sqlite_master").fetchall():
                 ledger._create(meta, params, now)
-            _require_same(Record(connection).meta(), {**meta, "schema": json.dumps(params.schema.entries)})
+            found = Record(connection, path).meta()
+            _require_same(found, {**meta, "schema": json.dumps(params.schema.entries)})
+            migrate(connection, path, found.get("format"))
             with connection:
                 connection.executemany("insert or replace into meta values (?, ?)", notes.items())
                 connection.execute(FORGET_UNKEPT)
-        except (sqlite3.Error, LedgerUnusable) as error:
+                if terms is not None:
+                    ledger._terms = ledger._terms_id(terms, now)
+            ledger._segments = Segments(path, ledger._ends(), segment_bytes)
+        except (sqlite3.Error, OSError, LedgerUnusable) as error:
             connection.close()
             raise LedgerUnusable(f"{path} cannot be used as a ledger: {error}") from error
         return ledger
 
     def past(self) -> Past:
         """Return what an aggregator needs in order to go on."""
-        return Record(self._connection).past()
+        return Record(self._connection, self._path).past()
 
     def keep(self, entries: Iterable[Entry], now: float) -> None:
         """Write a batch in one transaction.
 
-        raises     LedgerUnusable if it could not be written; nothing of the batch is then kept
+        raises     NotKept if the disk would not have it: nothing of the batch is kept, and it may be tried again;
+                   LedgerUnusable if it can never be written
         """
+        batch, mark = tuple(entries), self._segments.mark
         try:
+            places, begun = self._store(batch)
             with self._connection:
-                for entry in entries:
-                    self._write(entry, now)
-        except sqlite3.Error as error:
-            raise LedgerUnusable(f"the ledger cannot be written: {error}; mend that, then start again") from error
+                for entry in batch:
+                    self._write(entry, now, places)
+                for segment, version in begun.items():
+                    self._insert("segments", {"segment": segment, "version": version})
+                dropped = self._forget() if begun else []
+        except (sqlite3.Error, OSError) as error:
+            self._segments.rewind(mark)
+            passing = isinstance(error, OSError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING
+            text = f"the ledger cannot be written: {error}; mend that, "
+            if passing:
+                raise NotKept(text + "and it goes on by itself") from error
+            raise LedgerUnusable(text + "then start again") from error
+        for segment in dropped:
+            self._segments.drop(segment)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the files."""
+        self._segments.close()
         self._connection.close()
+
+    def _store(self, batch: Sequence[Entry]) -> tuple[dict[int, Place], dict[int, int]]:
+        """Have the payloads of a batch on the disk; return where each lies, and which segments begin after which
+        version.
+        """
+        places: dict[int, Place] = {}
+        begun: dict[int, int] = {}
+        for entry in batch:
+            if isinstance(entry, UpdateEntry) and entry.number is not None and self._keeping.durable:
+                places[entry.number] = self._segments.append(entry.update.payload)
+            elif isinstance(entry, VersionEntry) and self._segments.is_full:
+                begun[self._segments.roll()] = entry.version
+        self._segments.sync()
+        return places, begun
+
+    def _forget(self) -> list[int]:
+        """Delete what the ledger knows of the segments that are too many, and return them."""
+        pending = {segment for (segment,) in self._connection.execute(PENDING)}
+        dropped = [segment for segment in self._segments.beyond(self._keeping.replay_bytes) if segment not in pending]
+        for segment in dropped:
+            self._connection.execute("delete from payloads where segment = ?", (segment,))
+            self._connection.execute("delete from segments where segment = ?", (segment,))
+        return dropped
+
+    def _ends(self) -> dict[int, int]:
+        return dict(
+            self._connection.execute(
+                "select s.segment, coalesce(max(p.start + p.size), 0) from segments s left join payloads p"
+                " using (segment) group by s.segment"
+            ).fetchall()
+        )
+
+    def _terms_id(self, terms: str, now: float) -> int:
+        row = (now + self._epoch, terms)
+        self._connection.execute("insert or ignore into settings (at, value) values (?, ?)", row)
+        (number,) = self._connection.execute("select id from settings where value = ?", (terms,)).fetchone()
+        return int(number)
 
     def _create(self, meta: Mapping[str, str], params: Params, now: float) -> None:
         beginning = VersionEntry(0, "start", 0, 0, 0, 0, now, now, 0.0, Traffic(), params)
@@ -109,12 +192,14 @@ class Ledger:
             self._connection.executescript("begin;" + TABLES)
             rows = {**meta, "format": str(FORMAT), "schema": json.dumps(params.schema.entries)}
             self._connection.executemany("insert into meta values (?, ?)", rows.items())
-            self._write(beginning, now)
+            self._write(beginning, now, {})
 
-    def _write(self, entry: Entry, now: float) -> None:
+    def _write(self, entry: Entry, now: float, places: Mapping[int, Place]) -> None:
         match entry:
             case UpdateEntry():
                 self._write_update(entry)
+                if entry.number is not None and entry.number in places:
+                    self._insert("payloads", {"number": entry.number, **asdict(places[entry.number])})
             case VersionEntry():
                 self._write_version(entry, now)
             case NodeEntry():
@@ -158,8 +243,6 @@ class Ledger:
                 "frame_bytes": entry.frame_bytes,
             },
         )
-        if entry.code is Code.ACCEPTED and self._keeping.durable:
-            self._insert("payloads", {"number": entry.number, "data": update.payload})
 
     def _write_version(self, entry: VersionEntry, now: float) -> None:
         self._insert(
@@ -176,6 +259,7 @@ class Ledger:
                 "kept_at": now + self._epoch,
                 "step_norm": entry.step_norm,
                 "digest": digest_of(entry.params),
+                "settings": self._terms,
                 **asdict(entry.traffic),
             },
         )
@@ -184,10 +268,11 @@ class Ledger:
             self._write_array(entry.version, BROADCAST, entry.broadcast.flat)
         if entry.velocity is not None:
             self._write_array(entry.version, VELOCITY, entry.velocity)
-        self._connection.execute("delete from payloads where number < ?", (entry.folded,))
         if self._keeping.versions:
             oldest = entry.version - self._keeping.versions + 1
-            self._connection.execute("delete from arrays where version < ?", (oldest,))
+            self._connection.execute(
+                "delete from arrays where version < ? and version not in (select version from segments)", (oldest,)
+            )
 
     def _write_array(self, version: int, kind: str, values: Vector) -> None:
         data = np.ascontiguousarray(values, dtype="<f4").data
@@ -200,8 +285,6 @@ class Ledger:
 
 
 def _require_same(found: Mapping[str, str], ours: Mapping[str, str]) -> None:
-    if found.get("format") != str(FORMAT):
-        raise LedgerUnusable(f"it has format {found.get('format')}, this fedmq writes {FORMAT}")
     for key, value in ours.items():
         if found.get(key) != value:
             raise LedgerUnusable(

@@ -37,6 +37,7 @@ class Code(StrEnum):
     TOO_LARGE = "too_large"
     NO_EXAMPLES = "no_examples"
     FINISHED = "finished"
+    BUSY = "busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of update `seq`, and why. `staleness` and `weight` are as admitted; 0 where it was not."""
+    """What became of update `seq`, and why. `staleness` and `weight` are as admitted; 0 where it was not.
+
+    A verdict of "busy" is none yet: the update was not looked at, and is to be sent again after `retry_after_s`.
+    """
 
     session: Identifier
     seq: Count

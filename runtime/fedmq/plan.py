@@ -91,6 +91,7 @@ class Settings:
     start_nodes      nodes that must be ready before the first round
     evaluate_every   nodes report accuracy on every n-th version; 0 only at the end
     most_nodes       how many nodes a federation remembers; a further one is refused
+    backlog_bytes    of updates that may wait for the ledger; whoever sends more is told when to try again
     strikes          faults after which a peer is not listened to for `mute_s`
     """
 
@@ -99,6 +100,7 @@ class Settings:
     start_nodes: Positive = 1
     evaluate_every: Count = 1
     most_nodes: Positive = 10_000
+    backlog_bytes: Positive = 256 * 2**20
     strikes: Positive = 10
     mute_s: Amount = 60.0
     rounds: Policy = Policy()

@@ -20,6 +20,7 @@ from fedmq.guards import REMEMBERED
 from fedmq.journal import Traffic, UpdateEntry
 from fedmq.messages import Code, Update, Verdict
 from fedmq.past import Known, Past, Point
+from fedmq.segments import Place, read
 from fedmq.tables import FORMAT
 
 LEDGER, EVALUATIONS = "ledger.sqlite", "evaluations.jsonl"  # files in a run's folder
@@ -42,23 +43,23 @@ def connect(path: Path, mode: Literal["ro", "rwc"]) -> sqlite3.Connection:
 class Record:
     """What a run has written down so far."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection, self._path = connection, path
 
     @classmethod
     def open(cls, path: Path) -> "Record":
         """Open a ledger file for reading, whether or not an aggregator writes it."""
         if not path.is_file():
             raise LedgerUnusable(f"there is no ledger at {path}; a run writes one when its aggregator starts")
-        record = cls(connect(path, "ro"))
+        record = cls(connect(path, "ro"), path)
         try:
             found = record.meta().get("format")
         except LedgerUnusable as error:
             record.close()
             raise LedgerUnusable(f"{path} is not a ledger: {error}") from error
-        if found != str(FORMAT):
+        if found not in (str(FORMAT), str(FORMAT - 1)):
             record.close()
-            raise LedgerUnusable(f"{path} has ledger format {found}, this fedmq reads {FORMAT}")
+            raise LedgerUnusable(f"{path} has ledger format {found}, this fedmq reads {FORMAT - 1} and {FORMAT}")
         return record
 
     def __enter__(self) -> Self:
@@ -111,33 +112,64 @@ class Record:
         values = self._array(wanted, EXACT)
         if values is None:
             raise LedgerUnusable(
-                f"the params of version {wanted} were not kept; kept are {kept[0]} to {kept[-1]} (keeping.versions)"
+                f"the params of version {wanted} were not kept; kept are {', '.join(map(str, kept))} (keeping.versions)"
             )
         return wanted, Params(Arrays(self.schema(), values))
 
     def past(self) -> Past:
         """Return what an aggregator needs in order to go on."""
         (last,) = self._rows("select * from versions order by version desc limit 1")
-        version, exact = self.params(last["version"])
-        broadcast = self._array(version, BROADCAST)
+        point = self.point(last["version"])
+        if point is None:
+            raise LedgerUnusable(f"the params of the newest version, {last['version']}, are not in the ledger")
+        traffic = Traffic(**{name: last[name] for name in Traffic.__dataclass_fields__})
+        return Past(point, self.folded(last["folded"]), tuple(map(_known, self._last_updates())), traffic)
+
+    def point(self, version: int) -> Point | None:
+        """Return where the federation stood at this version, or None if its params were not kept."""
+        values = self._array(version, EXACT)
+        if values is None:
+            return None
+        (row,) = self._rows("select folded from versions where version = ?", (version,))
         norms = self._rows(
             "select norm from updates where number < ? and norm > 0 order by number desc limit ?",
-            (last["folded"], REMEMBERED),
+            (row["folded"], REMEMBERED),
         )
-        point = Point(
+        exact, broadcast = Params(Arrays(self.schema(), values)), self._array(version, BROADCAST)
+        return Point(
             version=version,
             exact=exact,
             broadcast=exact if broadcast is None else Params(Arrays(exact.schema, broadcast)),
             velocity=self._array(version, VELOCITY),
-            folded=last["folded"],
+            folded=row["folded"],
             norms=tuple(row["norm"] for row in reversed(norms)),
         )
-        pending = self._rows(
-            "select u.*, p.data from updates u join payloads p using (number) where number >= ? order by number",
-            (last["folded"],),
+
+    def settings(self) -> dict[int, str]:
+        """Return the settings that shaped commits, by the number that versions name; a ledger of format 1 has none."""
+        if self.meta()["format"] == "1":
+            return {}
+        return {row["id"]: row["value"] for row in self._rows("select id, value from settings")}
+
+    def folded(self, first: int, end: int | None = None) -> tuple[UpdateEntry, ...]:
+        """Return the accepted updates numbered from `first` to before `end` whose payloads are kept, in order.
+
+        raises     LedgerUnusable if a payload is damaged, naming the update
+        """
+        if self.meta()["format"] == "1":
+            return ()
+        rows = self._rows(
+            "select * from updates join payloads using (number) where number >= ? and number < ? order by number",
+            (first, 2**63 - 1 if end is None else end),
         )
-        traffic = Traffic(**{name: last[name] for name in Traffic.__dataclass_fields__})
-        return Past(point, tuple(map(_pending, pending)), tuple(map(_known, self._last_updates())), traffic)
+        return tuple(self._accepted(row) for row in rows)
+
+    def _accepted(self, row: Row) -> UpdateEntry:
+        place = Place(row["segment"], row["start"], row["size"], row["crc"])
+        try:
+            return _entry(row, read(self._path, place))
+        except LedgerUnusable as error:
+            raise type(error)(f"update {row['number']}, seq {row['seq']} of {row['node']}: {error}") from error
 
     def _last_updates(self) -> list[Row]:
         return self._rows(
@@ -160,7 +192,7 @@ class Record:
             raise LedgerUnusable(f"the ledger cannot be read: {error}") from error
 
 
-def _pending(row: Row) -> UpdateEntry:
+def _entry(row: Row, payload: bytes) -> UpdateEntry:
     """Return an accepted update as it was kept; the session that sent it is over."""
     update = Update(
         session=0,
@@ -171,7 +203,7 @@ def _pending(row: Row) -> UpdateEntry:
         steps=row["steps"],
         loss=math.nan if row["loss"] is None else row["loss"],
         train_s=row["train_s"],
-        payload=row["data"],
+        payload=payload,
     )
     return UpdateEntry(
         at=row["at"],

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fedmq import observe
+from fedmq import observe, terms
 from fedmq.aggregator import Aggregator
 from fedmq.control import Control
 from fedmq.core import Event
 from fedmq.drive import Drive
 from fedmq.effects import Done, Effect, Keep
+from fedmq.errors import NotKept
 from fedmq.folder import claim
 from fedmq.ledger import Keeping, Ledger
 from fedmq.plan import Job, Settings
@@ -24,23 +25,38 @@ from fedmq.status import status
 from fedmq.transports import Link
 
 
-async def serve(settings: Settings, job: Job, keeping: Keeping, folder: Path, link: Link, stop: asyncio.Event) -> Done:
+async def serve(
+    settings: Settings,
+    job: Job,
+    keeping: Keeping,
+    folder: Path,
+    link: Link,
+    stop: asyncio.Event,
+    kind: type[Ledger] = Ledger,
+) -> Done:
     """Run a federation in this folder until it has finished, or `stop` is set; go on where its ledger left off.
 
-    raises     LedgerUnusable if the folder is in use, another federation's, or cannot be written
+    kind       another ledger, for a benchmark that measures what one costs
+    raises     LedgerUnusable if the folder is in use, another federation's, or cannot be written at the start; a disk
+               that is full later is waited for
     """
     clock = asyncio.get_running_loop().time
     meta = {"federation": settings.federation, "feature_space": job.feature_space, "method": job.method}
     with claim(folder), ThreadPoolExecutor(1, "ledger") as thread:
         in_thread = partial(asyncio.get_running_loop().run_in_executor, thread)
         epoch = time.time() - clock()
-        ledger = Ledger.open(folder / LEDGER, meta, job.notes, job.params, keeping, epoch, clock())
+        ledger = kind.open(
+            folder / LEDGER, meta, job.notes, job.params, keeping, epoch, clock(), terms.written(settings)
+        )
         try:
             rng = np.random.default_rng(secrets.randbits(64))
             aggregator = Aggregator(settings, job, ledger.past(), rng, clock())
 
             async def keep(batch: Keep) -> Event:
-                await in_thread(ledger.keep, batch.entries, clock())
+                try:
+                    await in_thread(ledger.keep, batch.entries, clock())
+                except NotKept as error:
+                    return partial(aggregator.unkept, batch.number, str(error))
                 return partial(aggregator.kept, batch.number)
 
             def perform(effect: Effect) -> Awaitable[Event]:

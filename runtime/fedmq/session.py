@@ -13,6 +13,7 @@ from enum import StrEnum
 from fedmq.errors import Unexpected
 from fedmq.messages import (
     Bye,
+    Code,
     Hello,
     Message,
     Model,
@@ -94,8 +95,13 @@ class Session:
         if isinstance(message, Update | Verdict):
             if message.seq <= self.seq:
                 return Receipt.DUPLICATE
-            self.seq = message.seq
+            if not (isinstance(message, Verdict) and message.code is Code.BUSY):
+                self.seq = message.seq
         return Receipt.FRESH
+
+    def is_new(self, update: Update) -> bool:
+        """Whether `receive` would find this update fresh."""
+        return self.state is State.OPEN and update.session == self.number and update.seq > self.seq
 
     def silent_for(self, now: float) -> float:
         """Seconds since the other end was heard."""

@@ -1,11 +1,17 @@
 """Showing: the status as a person reads it in a terminal, still or live."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
+
+from fedmq.replay import Outcome, Replayed
 
 Status = dict[str, Any]
 STYLES = {"training": "cyan", "idle": "green", "gone": "red", "encoding": "yellow"}
@@ -30,6 +36,22 @@ def line(answer: Status) -> str:
     """Return a status as one line, for logs and pipes."""
     stalest = max((node["staleness"] for node in answer["nodes"]), default=0)
     return f"{_heading(answer)}   {_waiting(answer)}   staleness {stalest}"
+
+
+def replayed(found: Iterable[Replayed], total: int, as_json: bool) -> Counter[Outcome]:
+    """Print what became of each version, for a person only what is not the same; return how many of each there were."""
+    counts: Counter[Outcome] = Counter()
+    terminal = Console(stderr=True)
+    for one in track(found, "replaying", total, console=terminal, transient=True, disable=not terminal.is_terminal):
+        counts[one.outcome] += 1
+        if as_json:
+            json_line(asdict(one))
+        elif one.outcome is not Outcome.SAME:
+            print(f"version {one.version} {one.outcome}: {one.text}")
+    if not as_json:
+        text = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        print(f"{counts.total()} versions: {text}")
+    return counts
 
 
 def size(count: float) -> str:

@@ -12,7 +12,8 @@ Status = dict[str, Any]
 def status(aggregator: Aggregator, now: float) -> Status:
     """Return the state of a federation as it is now.
 
-    version, phase, round {have, goal, quorum, deadline_in_s, open_s, waiting_for, reason}, nodes, bytes, accuracy
+    version, phase, round {have, goal, quorum, deadline_in_s, open_s, waiting_for, reason}, nodes, bytes, accuracy,
+    ledger {problem, retry_in_s, waiting_bytes}
     """
     round_ = aggregator.collector.round
     deadlines = [at for at in (round_.next_deadline(),) if at is not None]
@@ -32,6 +33,11 @@ def status(aggregator: Aggregator, now: float) -> Status:
             "reason": _reason(aggregator),
         },
         "nodes": [_node(aggregator, member) for member in aggregator.roster.members.values()],
+        "ledger": {
+            "problem": aggregator.stall.problem or None,
+            "retry_in_s": None if aggregator.stall.retry_at is None else round(aggregator.stall.retry_at - now, 3),
+            "waiting_bytes": aggregator.waiting_bytes,
+        },
         "bytes": dict(vars(aggregator.traffic)),
         "accuracy": accuracy(aggregator.roster.members.values()),
     }
@@ -56,6 +62,8 @@ def _reason(aggregator: Aggregator) -> str:
     """Say in words what happens next, and what for."""
     round_, settings = aggregator.collector.round, aggregator.settings
     ready = aggregator.roster.ready()
+    if aggregator.stall.problem:
+        return f"accepting nothing: {aggregator.stall.problem}"
     if aggregator.phase is Phase.COMMITTING:
         return "writing a version to the ledger"
     if aggregator.phase is Phase.FINISHING:
