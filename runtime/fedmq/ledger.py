@@ -28,6 +28,9 @@ delete from updates
 where number >= (select max(folded) from versions) and number not in (select number from payloads)
 """
 
+# What tells this run from another of the same federation: a node must not send one what it has learned in the other.
+NAME_RUN = "insert or ignore into meta values ('run', lower(hex(randomblob(8))))"
+
 
 @dataclass(frozen=True)
 class Keeping:
@@ -76,6 +79,7 @@ class Ledger:
                 ledger._create(meta, params, now)
             _require_same(Record(connection).meta(), {**meta, "schema": json.dumps(params.schema.entries)})
             with connection:
+                connection.execute(NAME_RUN)
                 connection.executemany("insert or replace into meta values (?, ?)", notes.items())
                 connection.execute(FORGET_UNKEPT)
         except (sqlite3.Error, LedgerUnusable) as error:

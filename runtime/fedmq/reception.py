@@ -56,9 +56,16 @@ class Reception:
     """Opens and closes conversations."""
 
     def __init__(
-        self, settings: Settings, job: Job, roster: Roster, collector: Collector, journal: Journal, post: Post
+        self,
+        settings: Settings,
+        job: Job,
+        run: str,
+        roster: Roster,
+        collector: Collector,
+        journal: Journal,
+        post: Post,
     ) -> None:
-        self._settings, self._job = settings, job
+        self._settings, self._job, self._run = settings, job, run
         self._roster, self._collector, self._journal, self._post = roster, collector, journal, post
         self._require_readable(Member("", Session(Side.AGGREGATOR, 0, 0.0)))
 
@@ -197,5 +204,6 @@ class Reception:
             task=self._job.task,
             schema=self._job.params.schema.entries,
             evaluate_every=self._settings.evaluate_every,
+            run=self._run,
             arrays=self._job.arrays,
         )

@@ -137,7 +137,8 @@ class Record:
             (last["folded"],),
         )
         traffic = Traffic(**{name: last[name] for name in Traffic.__dataclass_fields__})
-        return Past(point, tuple(map(_pending, pending)), tuple(map(_known, self._last_updates())), traffic)
+        nodes = tuple(map(_known, self._last_updates()))
+        return Past(point, tuple(map(_pending, pending)), nodes, traffic, self.meta().get("run", ""))
 
     def _last_updates(self) -> list[Row]:
         return self._rows(
