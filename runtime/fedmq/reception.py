@@ -159,9 +159,9 @@ class Reception:
     def _no_place(self, member: Member | None, hello: Hello, finished: bool) -> tuple[str, str] | None:
         """Return why a node that could take part may not, through no fault of its own."""
         if member is not None:
-            return (
-                ("replaced", f"another process has joined as {hello.name!r}") if hello.session in member.past else None
-            )
+            # A hello that was overtaken by the next process's is all that is ever heard of its sender.
+            replaced = hello.session in member.past and member.session.alive
+            return ("replaced", f"another process has joined as {hello.name!r}") if replaced else None
         if finished:
             return _finished(self._collector.versions.announced)
         if len(self._roster.members) >= self._settings.most_nodes:
@@ -177,6 +177,8 @@ class Reception:
             self._post.log("info", "node.replaced", now, node=member.peer, name=member.name)
         if member.session.number:
             member.past.append(member.session.number)
+            if number in member.past:
+                member.past.remove(number)
             member.task = None
             self._collector.round.lose(member.peer, now)
         member.session = Session(Side.AGGREGATOR, number, now, member.session.seq)
