@@ -130,19 +130,21 @@ class Chaos:
     """One seed's federation.
 
     keep, past     a real ledger's, where there is one beside the watch's model of it
+    resent         how often a node began with an update that its predecessor had left
     """
 
     def __init__(self, seed: int, keep: Callable[[Iterable[Entry]], None] | None = None,
                  past: Callable[[], Past] | None = None) -> None:  # fmt: skip
         self.plan = Plan.drawn(seed)
         self.rng = np.random.default_rng([seed, 2])
-        start = Params(Arrays(SCHEMA, self.rng.standard_normal(SCHEMA.size).astype(np.float32)))
+        start = self.start(seed)
         self.watch = Watch(self.plan.settings, start)
         self._keep, self._past = keep, past or self.watch.past
         self._settings, self._job = self.plan.settings, job(start)
         self.simulation = Simulation(seed, self._carry)
         self.calm = False
         self.done: dict[str, Done] = {}
+        self.resent = 0
         self.forgetful: set[str] = set()
         self._sessions: dict[str, int] = {}
         self._cut: dict[tuple[str, str], float] = {}  # (sender, receiver) -> until when
@@ -154,6 +156,12 @@ class Chaos:
         for name, party in self.parties.items():
             self.simulation.add(name, party, lambda effect, now, name=name: self._perform(name, effect))  # type: ignore[misc]
             self._start(name)
+
+    @staticmethod
+    def start(seed: int) -> Params:
+        """Return version 0."""
+        flat = np.random.default_rng([seed, 3]).standard_normal(SCHEMA.size)
+        return Params(Arrays(SCHEMA, flat.astype(np.float32)))
 
     @property
     def aggregator(self) -> Aggregator | None:
@@ -275,6 +283,7 @@ class Chaos:
         else:
             self._sessions[name] = int(self.rng.integers(1, 2**63))
             who, memory = introduction(name), self._recalled(name)
+            self.resent += memory is not None and memory.update is not None
             party.core = Node(who, self._sessions[name], np.random.default_rng(seed), now, memory)
         self.simulation.tell(name, party.tick)
 

@@ -86,6 +86,15 @@ def test_a_restarted_node_takes_the_verdict_that_its_predecessor_did_not_hear() 
     assert (bench.node.outbox, bench.disk[-1]) == (None, Memory("one", 1))
 
 
+def test_what_overtakes_the_welcome_is_dropped_and_heard_with_it() -> None:
+    bench = restarted(killed_while_sending())
+    verdict = replace(accepted(1), session=8)
+    assert bench.hears(verdict, Task(0), whole(0, 0.0), Bye(8, "finished", 5)) == []
+    assert bench.node.outbox is not None
+    assert kinds(bench.hears(replace(RUN, session=8, seq=1, trained=0, verdict=verdict))) == [Prepare]
+    assert bench.node.outbox is None
+
+
 def test_a_restarted_node_does_not_train_again_from_the_version_that_it_has_trained_from() -> None:
     bench = restarted(killed_while_sending())
     bench.hears(replace(RUN, session=8))
