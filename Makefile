@@ -1,9 +1,10 @@
 # make demo   the main job, end to end, on the embedded default
 # make test   style, types and tests
+# make chaos  thousands of federations in which everything goes wrong: make chaos SEEDS=100000 FROM=3000
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types unit
+.PHONY: demo test lint types unit chaos
 
 demo: $(VENV)/.cpu
 	$(BIN)/fedmq demo
@@ -19,6 +20,11 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/pytest -q $(ARGS)
+
+SEEDS ?= 10000
+FROM ?= 0
+chaos: $(VENV)/.dev
+	CHAOS_SEEDS=$(SEEDS) CHAOS_FROM=$(FROM) $(BIN)/pytest -q tests/test_chaos.py -k survives_every_fault
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)

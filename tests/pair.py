@@ -8,7 +8,7 @@ import numpy as np
 from fedmq.aggregator import Aggregator
 from fedmq.core import Event
 from fedmq.delta import Arrays, Params, Schema
-from fedmq.effects import Cancel, Done, Effect, Evaluate, Keep, Prepare, Train
+from fedmq.effects import Cancel, Done, Effect, Evaluate, Keep, Prepare, Remember, Train
 from fedmq.errors import NotKept
 from fedmq.journal import Entry, UpdateEntry, VersionEntry
 from fedmq.ledger import Ledger
@@ -117,8 +117,17 @@ class Fleet:
             case Evaluate(version):
                 right = min(worker.tests, version or 0)
                 return [(0.0, lambda now: node.evaluated(Evaluated(version, worker.tests, right, 0.0), now))]
+            case Remember(memory):
+                return [(0.0, lambda now: node.remembered(memory, now))]
             case Done():
                 self.done[name] = effect
             case Cancel():
                 pass
         return []
+
+
+def train(node: Node, result: Trained, now: float) -> list[Effect]:
+    """Tell a node that training is done and, at once, that this is remembered."""
+    effects = node.trained(result, now)
+    memories = [effect.memory for effect in effects if isinstance(effect, Remember)]
+    return effects + [effect for memory in memories for effect in node.remembered(memory, now)]

@@ -7,7 +7,8 @@ import pytest
 
 from fedmq import codec
 from fedmq.delta import Params
-from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Send, Train
+from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Remember, Send, Train
+from fedmq.memory import Memory
 from fedmq.messages import (
     Bye,
     Code,
@@ -52,9 +53,12 @@ def accepted(seq: int) -> Verdict:
 class Bench:
     """A node that is spoken to directly, and what it wants."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None, session: int = SESSION, writes: bool = True) -> None:
         self.now = 0.0
-        self.node = Node(introduction("edge"), SESSION, np.random.default_rng(0), self.now)
+        self.writes = writes
+        self.disk: list[Memory] = []
+        self.logs: list[Log] = []
+        self.node = Node(introduction("edge"), session, np.random.default_rng(0), self.now, memory)
 
     def hears(self, *messages: Message) -> list[Message | Effect]:
         return [wish for m in messages for wish in self.wants(self.node.receive(AGGREGATOR, codec.encode(m), self.now))]
@@ -81,9 +85,21 @@ class Bench:
         self.hears(whole(0, 0.0), Task(0))
         return self
 
-    @staticmethod
-    def wants(effects: list[Effect]) -> list[Message | Effect]:
-        return [codec.decode(e.frame) if isinstance(e, Send) else e for e in effects if not isinstance(e, Log)]
+    def wants(self, effects: list[Effect]) -> list[Message | Effect]:
+        """Messages and effects but logs; what is to be remembered is, unless this bench never `writes`."""
+        found: list[Message | Effect] = []
+        for effect in effects:
+            match effect:
+                case Send():
+                    found.append(codec.decode(effect.frame))
+                case Remember(memory):
+                    self.disk.append(memory)
+                    found += self.wants(self.node.remembered(memory, self.now)) if self.writes else []
+                case Log():
+                    self.logs.append(effect)
+                case _:
+                    found.append(effect)
+        return found
 
 
 def kinds(found: list[Message | Effect]) -> list[type]:

@@ -20,7 +20,7 @@ from fedmq.past import Known, Past, Point
 from fedmq.plan import Codecs, Settings, Stop
 from fedmq.rounds import PRESETS, Policy
 from fedmq_nodes.node import AGGREGATOR, Evaluated, Node, Trained
-from pair import SCHEMA, SPACE, Fleet, Worker, introduction, job, params
+from pair import SCHEMA, SPACE, Fleet, Worker, introduction, job, params, train
 
 SETTINGS = Settings("test", codec=Codecs("fp32", "fp32"))
 
@@ -151,7 +151,7 @@ def test_a_node_that_only_evaluates_is_not_asked_to_train_after_a_restart() -> N
 
 def test_a_node_asks_again_for_a_verdict_that_was_being_written_when_it_resumed() -> None:
     aggregator, node = met()
-    (update,) = said(node.trained(Trained(0, params(1.0), 10, 1, 0.5), now=1.0))
+    (update,) = said(train(node, Trained(0, params(1.0), 10, 1, 0.5), now=1.0))
     assert said(aggregator.receive("edge", codec.encode(update), now=1.0)) == []
     node.lost(AGGREGATOR, now=2.0)
     for answer in said(aggregator.receive("edge", codec.encode(said(node.tick(2.0))[0]), now=2.0)):
@@ -172,7 +172,7 @@ def test_a_node_asks_again_for_a_verdict_that_was_being_written_when_it_resumed(
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_node_whose_training_diverged_still_sends_what_can_be_read(loss: float) -> None:
     _, node = met(tests=5)
-    sent = said(node.trained(Trained(0, params(math.nan), 10, 1, loss), now=1.0))
+    sent = said(train(node, Trained(0, params(math.nan), 10, 1, loss), now=1.0))
     sent += said(node.evaluated(Evaluated(0, 5, 1, loss), now=1.0))
     assert [type(message) for message in sent] == [Update, Report]
 

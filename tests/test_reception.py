@@ -12,6 +12,7 @@ from fedmq.messages import (
     Hello,
     Model,
     Ping,
+    Pong,
     Ready,
     Refuse,
     Task,
@@ -76,10 +77,21 @@ def test_a_second_hello_of_the_same_process_is_welcomed_again_with_the_same_word
 def test_an_old_process_is_told_that_another_took_its_place() -> None:
     desk = Desk()
     desk.say("edge", HELLO, Ready(1, 10, 0))
-    assert kinds(desk.say("edge", replace(HELLO, session=2))) == [Welcome]
+    assert kinds(desk.say("edge", replace(HELLO, session=2), Ping(2, -1, "encoding"))) == [Welcome, Pong]
     ((_, refusal),) = desk.say("edge", HELLO)
     assert isinstance(refusal, Refuse)
     assert (refusal.session, refusal.reason) == (1, "replaced")
+
+
+def test_a_process_that_said_hello_and_nothing_else_does_not_oust_the_one_that_lives() -> None:
+    """Its hello was the last that it said before it died, and the hello of the next process has overtaken it."""
+    desk = Desk()
+    desk.say("edge", replace(HELLO, session=2), Ready(2, 10, 0))
+    assert kinds(desk.say("edge", HELLO)) == [Welcome]
+    assert kinds(desk.say("edge", replace(HELLO, session=2))) == [Welcome]
+    assert kinds(desk.say("edge", Ready(2, 10, 0))) == [Model, Task]
+    ((_, refusal),) = desk.say("edge", HELLO)
+    assert (refusal.session, refusal.reason) == (1, "replaced")  # type: ignore[union-attr]
 
 
 def test_sentences_that_a_long_hello_makes_can_still_be_read() -> None:
@@ -94,7 +106,7 @@ def test_whoever_greets_wrongly_again_and_again_is_muted_and_who_was_replaced_is
     desk = Desk(replace(SYNC, strikes=3))
     wrong = replace(HELLO, dim=7)
     assert [kinds(desk.say("edge", wrong)) for _ in range(4)] == [[Refuse]] * 3 + [[]]
-    desk.say("other", replace(HELLO, session=1), replace(HELLO, session=2))
+    desk.say("other", replace(HELLO, session=1), replace(HELLO, session=2), Ready(2, 10, 0))
     assert [kinds(desk.say("other", replace(HELLO, session=1))) for _ in range(4)] == [[Refuse]] * 4
 
 

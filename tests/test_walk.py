@@ -14,7 +14,7 @@ from fedmq.past import Past
 from fedmq.plan import Codecs, Settings
 from fedmq.session import Receipt, Session, Side
 from fedmq_nodes.node import AGGREGATOR, Node, Trained
-from pair import Fleet, Worker, introduction, job, params
+from pair import Fleet, Worker, introduction, job, params, train
 
 
 def sent(effects: list[Effect]) -> list[tuple[tuple[str, ...], Message]]:
@@ -60,7 +60,7 @@ def test_the_twelve_steps_from_a_trained_adapter_to_the_next_version() -> None:
     assert (delta.flat == np.float32(0.25)).all()
 
     # 3 squeeze; 4 frame: the node does both, and hands one frame to the link (5 carry)
-    ((peers, update),) = sent(node.trained(Trained(0, after, examples=10, steps=1, loss=0.5, train_s=0.1), now=2.0))
+    ((peers, update),) = sent(train(node, Trained(0, after, examples=10, steps=1, loss=0.5, train_s=0.1), now=2.0))
     assert peers == (AGGREGATOR,)
     assert isinstance(update, Update)
     assert (update.seq, update.base_version, update.codec) == (1, 0, "int8")

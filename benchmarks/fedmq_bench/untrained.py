@@ -16,7 +16,7 @@ from fedmq.codec import Frame, Limits
 from fedmq.core import Event
 from fedmq.delta import Arrays, Params, Schema
 from fedmq.drive import Drive
-from fedmq.effects import Done, Effect, Prepare, Train
+from fedmq.effects import Done, Effect, Prepare, Remember, Train
 from fedmq.transports.zmq import ZmqLink
 from fedmq_nodes.node import Introduction, Node, Trained
 
@@ -110,6 +110,8 @@ async def take_part(
                 before_training(version)
                 after = sides[version % 2]
                 return answer(lambda now: watched.trained(Trained(version, after, 1, 1, 0.0), now))
+            case Remember(memory):
+                return answer(lambda now: node.remembered(memory, now))
         return None
 
     link = ZmqLink.connect(address, who.name, Limits())

@@ -17,6 +17,13 @@ class CacheUnusable(LocalError):
     exit_code = EXIT_INPUT
 
 
+class StateUnusable(LocalError):
+    """The folder of a node's state is in use, or another node's, or cannot be made."""
+
+    reason = "state_unusable"
+    exit_code = EXIT_INPUT
+
+
 class TaskUnknown(LocalError):
     """The aggregator asks for something that this node cannot do."""
 

@@ -1,4 +1,7 @@
-"""Joining: a node's shell. It reads the clock, awaits the link, and has a thread that encodes, trains and evaluates."""
+"""Joining: a node's shell. It reads the clock, awaits the link, and has a thread that encodes, trains and evaluates.
+
+A second thread writes the node's memory: an update waits for that before it is sent, and training must not hold it up.
+"""
 
 import asyncio
 import threading
@@ -14,13 +17,14 @@ from numpy.random import Generator
 from fedmq import observe
 from fedmq.core import Event
 from fedmq.drive import Drive
-from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Train
+from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Remember, Train
 from fedmq.seeds import seed
 from fedmq.transports import Link
 from fedmq_models.training import warm_up
 from fedmq_nodes import task
 from fedmq_nodes.node import Introduction, Node
 from fedmq_nodes.sources import Data, Progress, Source, Split
+from fedmq_nodes.state import State
 from fedmq_nodes.trainer import Trainer
 
 Result = TypeVar("Result")
@@ -58,7 +62,10 @@ class Cancellation:
 
 
 class Shell:
-    """One node, its link, its data, and the thread that works on them."""
+    """One node, its link, its data, and the thread that works on them.
+
+    state     where its memory is kept; None keeps it no longer than this process lives
+    """
 
     def __init__(
         self,
@@ -69,6 +76,7 @@ class Shell:
         threads: int,
         rng: Generator,
         progress: Progress = lambda _done, _total: None,
+        state: State | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._source, self._split, self._pace, self._progress = source, split, pace, progress
@@ -80,7 +88,9 @@ class Shell:
         self._cancelled = Cancellation()
         self._failure: Exception | None = None
         self._thread = ThreadPoolExecutor(1, "work")
-        self.node = Node(who, int(rng.integers(1, 2**63)), rng, self._loop.time())
+        self._state, self._memory_thread = state, ThreadPoolExecutor(1, "memory")
+        memory = None if state is None else state.memory
+        self.node = Node(who, int(rng.integers(1, 2**63)), rng, self._loop.time(), memory)
 
     async def run(self, link: Link, stop: asyncio.Event) -> Done:
         """Work until the federation has finished, or refuses, or `stop` is set.
@@ -94,6 +104,7 @@ class Shell:
             self._leaving.set()
             self._cancelled.set()
             self._thread.shutdown(wait=True, cancel_futures=True)
+            self._memory_thread.shutdown(wait=True)
         if self._failure is not None:
             raise self._failure
         return done
@@ -107,6 +118,8 @@ class Shell:
                 return self._train(effect, self._cancelled)
             case Evaluate():
                 return self._evaluate(effect)
+            case Remember():
+                return self._remember(effect)
             case Cancel():
                 self._cancelled.set()
         return None
@@ -142,6 +155,14 @@ class Shell:
         assert self._trainer is not None
         result = await self._in_thread(self._trainer.evaluate, effect.version, effect.params)
         return partial(self.node.evaluated, result)
+
+    async def _remember(self, effect: Remember) -> Event:
+        if self._state is not None:
+            # Shielded, because a node that leaves at once must still be remembered as it was then.
+            await asyncio.shield(
+                self._loop.run_in_executor(self._memory_thread, self._state.write, effect.memory),
+            )
+        return partial(self.node.remembered, effect.memory)
 
     def _in_thread(self, work: Callable[..., Result], *values: object) -> Awaitable[Result]:
         return self._loop.run_in_executor(self._thread, work, *values)

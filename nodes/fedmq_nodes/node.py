@@ -1,7 +1,8 @@
 """A node: frames, results and time in, effects out. It awaits nothing, reads no clock and trains nothing itself.
 
 It greets until it is welcomed, gets its features ready, trains when it is asked to, and keeps an update until that has
-its verdict. It goes on training while the link is down. Whatever gets lost, saying hello again repairs it.
+its verdict, beyond the end of its process if need be. It goes on training while the link is down. Whatever gets lost,
+saying hello again repairs it.
 """
 
 from dataclasses import dataclass
@@ -10,10 +11,10 @@ from numpy.random import Generator
 
 from fedmq import codec
 from fedmq.compress import CODECS
-from fedmq.compress import codec as compression
 from fedmq.delta import Params, Schema, subtract
-from fedmq.effects import Cancel, Done, Effect, Evaluate, Level, Log, Prepare, Send, Train
+from fedmq.effects import Cancel, Done, Effect, Evaluate, Level, Log, Prepare, Remember, Send, Train
 from fedmq.errors import BadFrame, BadPayload, RemoteError
+from fedmq.memory import Memory
 from fedmq.messages import (
     Bye,
     Code,
@@ -33,6 +34,7 @@ from fedmq.seeds import seed
 from fedmq.session import Receipt, Session, Side, State
 from fedmq.versions import adopt, proof
 from fedmq_nodes.contact import Contact
+from fedmq_nodes.outbox import Outbox
 
 AGGREGATOR = "aggregator"
 
@@ -75,23 +77,26 @@ class Node:
     """One edge node's side of a federation.
 
     version    newest version held, -1 none; `params` are its values
-    outbox     the update that waits for its verdict; there is at most one
     progress   (done, total) of what the node is at, for the status table
     """
 
-    def __init__(self, who: Introduction, session: int, rng: Generator, now: float) -> None:
+    def __init__(
+        self, who: Introduction, session: int, rng: Generator, now: float, memory: Memory | None = None
+    ) -> None:
         self.who = who
         self.version = -1
         self.params: Params | None = None
-        self.outbox: Update | None = None
         self.progress = (0, 0)
         self._session = Session(Side.NODE, session, now)
         self._contact = Contact(self._session, rng, now)
+        self._outbox = Outbox(memory or Memory(), self._session)
+        self._memory = self._outbox.memory  # as the shell was last asked to keep it
         self._welcome: Welcome | None = None
         self._ready: Ready | None = None
         self._task: int | None = None  # version to train from, at least
         self._base: tuple[int, Params] | None = None  # what is being trained from
-        self._trained = -1  # newest version trained from
+        # Newest version trained from.
+        self._trained = -1 if self.outbox is None else self.outbox.base_version
         self._evaluating: set[int | None] = set()
         self._evaluated = -1  # newest version evaluated, or about to be
         self._last: int | None = None  # the federation's last version, once it has finished
@@ -106,6 +111,8 @@ class Node:
             return []
         try:
             message = codec.decode(frame)
+            if self._welcome is None and not isinstance(message, Welcome | Refuse):
+                return []  # it has overtaken the welcome, which says it too, or brings it again
             if self._session.receive(message, now) is Receipt.FRESH:
                 self._take(message, now)
         except RemoteError as error:
@@ -149,25 +156,29 @@ class Node:
         return self._collect()
 
     def trained(self, result: Trained, now: float) -> list[Effect]:
-        """Training is done: squeeze the difference, and keep it until it has a verdict."""
+        """Training is done: squeeze the difference, have it remembered, and keep it until it has a verdict."""
         if self._done or self._base is None or self._base[0] != result.version or self._welcome is None:
             return []
         before, self._base = self._base[1], None
-        number, codec_name = self._session.seq + 1, self._welcome.up
-        delta = subtract(result.params, before)
-        self.outbox = Update(
+        number = self._session.seq + 1
+        update = Update(
             session=self._session.number,
             seq=number,
             base_version=result.version,
-            codec=codec_name,
+            codec=self._welcome.up,
             examples=result.examples,
             steps=result.steps,
             loss=result.loss,
             train_s=result.train_s,
-            payload=compression(codec_name).pack(delta, seed(self.who.federation, self.who.name, number)),
         )
+        self._outbox.fill(update, subtract(result.params, before), seed(self.who.federation, self.who.name, number))
         self._log("info", "update.trained", seq=number, base_version=result.version, loss=round(result.loss, 4))
-        self._deliver(now)
+        return self._collect()
+
+    def remembered(self, memory: Memory, now: float) -> list[Effect]:
+        """This memory would survive the process: the update in it may be sent."""
+        if not self._done and self._outbox.keep(memory):
+            self._deliver(now)
         return self._collect()
 
     def evaluated(self, result: Evaluated, now: float) -> list[Effect]:
@@ -192,6 +203,11 @@ class Node:
     def next_deadline(self) -> float | None:
         """When to call tick next; None when there is nothing left to wait for."""
         return None if self._done else self._contact.next_deadline()
+
+    @property
+    def outbox(self) -> Update | None:
+        """The update that waits for its verdict; there is at most one."""
+        return self._outbox.update
 
     @property
     def activity(self) -> str:
@@ -223,7 +239,8 @@ class Node:
                 self._finish(message.reason, message.text, refused=message.reason != "finished")
             case Bye():
                 self._last = message.version
-                self._base = self._task = self.outbox = None
+                self._base = self._task = None
+                self._outbox.clear()
                 self._effects.append(Cancel())
                 self._leave_after_last()
 
@@ -237,6 +254,8 @@ class Node:
         if 0 <= welcome.disowned == self.version:
             self._log("warning", "version.dropped", held=self.version, newest=welcome.version)
             self.version, self.params = -1, None
+        for event, fields in self._outbox.meet(welcome):
+            self._log("warning", event, **fields)
         if self.outbox is None and self._base is None:
             # What the ledger has lost is trained again.
             self._trained = welcome.trained
@@ -250,8 +269,8 @@ class Node:
     def _resume_outbox(self, welcome: Welcome, now: float) -> None:
         """Send the update that the ledger does not have, take the verdict on one that it has, or wait for it."""
         if self.outbox is None:
-            self._session.seq = max(self._session.seq, welcome.seq)
-        elif self.outbox.seq > welcome.seq:
+            return
+        if self.outbox.seq > welcome.seq:
             self._deliver(now)
         elif welcome.verdict is None:
             self._contact.awaits_answer(now)
@@ -284,7 +303,8 @@ class Node:
         if verdict.code is not Code.ACCEPTED:
             # It may be asked to train from the same version again.
             self._trained = -1
-        self.outbox = None
+        assert self._welcome is not None
+        self._outbox.judge(verdict, Schema(self._welcome.schema))
         self._contact.awaits_answer(None)
         self._train()
 
@@ -314,8 +334,8 @@ class Node:
         self._effects.append(Evaluate(version, None if version is None else self.params))
 
     def _deliver(self, now: float) -> None:
-        """Send the update if the link is up; if not, the next welcome does."""
-        if self.outbox is not None and self._session.state is State.OPEN:
+        """Send the update if it is remembered and the link is up; if not, who sees to either does."""
+        if self.outbox is not None and self._outbox.remembered and self._session.state is State.OPEN:
             self._send(self.outbox)
             self._contact.spoke(now)
             self._contact.awaits_answer(now)
@@ -366,6 +386,9 @@ class Node:
 
     def _collect(self) -> list[Effect]:
         effects, self._effects = self._effects, []
+        if (memory := self._outbox.memory) != self._memory:
+            self._memory = memory
+            effects.insert(0, Remember(memory))
         return effects
 
 
@@ -376,4 +399,6 @@ def _problem(welcome: Welcome, before: Welcome | None) -> tuple[str, str] | None
         return "unknown_codec", f"the federation wants updates as {welcome.up!r}, this node knows {known}"
     if before is not None and (welcome.task, welcome.schema) != (before.task, before.schema):
         return "another_task", "the federation at this address now learns something else; join it again"
+    if before is not None and before.run not in ("", welcome.run):
+        return "another_run", f"the federation has begun anew: run {welcome.run}, was {before.run}; join it again"
     return None

@@ -32,6 +32,7 @@ class NodeOptions:
     where, part        rows with these values, and of these the k-th of n equal parts ("k/n"), are this node's
     bundle             an embedded bundle's name, or a folder
     cache              folder of encoded features, which nodes of one device may share
+    state              folder of what the node must not lose: its unsent update, its residual, its seq
     device, threads    what the encoder runs on, and how many cores it and the training may use
     test_share         of the examples held back for evaluation
     train              False makes a node that only evaluates, on all of its examples
@@ -46,6 +47,7 @@ class NodeOptions:
     part: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] = "1/1"
     bundle: Word = "tiny"
     cache: Path | None = None
+    state: Path | None = None
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     threads: Positive | None = None
     test_share: Share = 0.2

@@ -9,6 +9,7 @@ from secrets import randbits
 
 import numpy as np
 
+from fedmq import observe
 from fedmq.codec import Limits
 from fedmq.config import Federation, parse
 from fedmq.effects import Done
@@ -18,10 +19,10 @@ from fedmq.serve import serve
 from fedmq.transports.zmq import ZmqHub, ZmqLink
 from fedmq_models import bundle as bundles
 from fedmq_models.training import Training
-from fedmq_nodes import task
+from fedmq_nodes import state, task
 from fedmq_nodes.join import Pace, Shell
 from fedmq_nodes.node import Introduction
-from fedmq_nodes.options import NodeOptions
+from fedmq_nodes.options import NodeOptions, user_cache
 from fedmq_nodes.sources import Progress
 
 
@@ -61,13 +62,20 @@ async def join_federation(
         methods=task.methods(),
         software=f"fedmq {version('fedmq')}",
     )
-    with until_interrupted() as stop:
+    held = state.opened(
+        options.state or user_cache() / "state",
+        options.name,
+        federation,
+        bundle.feature_space,
+        observe.logger(node=options.name),
+    )
+    with until_interrupted() as stop, held as kept:
         link = ZmqLink.connect(address, options.name, Limits(), keys)
         try:
             options.require_data()
             rng = np.random.default_rng(randbits(128))
             pace = Pace(options.examples_per_s)
-            shell = Shell(who, options.source(bundle), options.split(), pace, options.threads or 1, rng, progress)
+            shell = Shell(who, options.source(bundle), options.split(), pace, options.threads or 1, rng, progress, kept)
             done = await shell.run(link, stop)
         finally:
             await link.close()

@@ -53,7 +53,7 @@ class Aggregator:
         self.stall = Stall()
         self._journal = Journal()
         self._post = Post(self.roster, self.collector.versions, self._journal, self.traffic)
-        self._reception = Reception(settings, job, self.roster, self.collector, self._journal, self._post)
+        self._reception = Reception(settings, job, past.run, self.roster, self.collector, self._journal, self._post)
         self._strikes = Strikes(settings.strikes, settings.mute_s)
         self._rng = rng
         self._sweep_at = now + settings.pulse.heartbeat_s

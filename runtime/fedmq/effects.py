@@ -1,7 +1,7 @@
 """Effects: what a core asks of its shell. Values, so that a test compares them and a simulation carries them out.
 
 Work that takes time comes back as an event: `Keep` as kept, `Prepare` as prepared, `Train` as trained, `Evaluate` as
-evaluated. A core never waits.
+evaluated, `Remember` as remembered. A core never waits.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from fedmq.codec import Frame
 from fedmq.delta import Params, Schema
 from fedmq.journal import Entry
+from fedmq.memory import Memory
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -71,6 +72,13 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Remember:
+    """Make this what the node's next process is handed, in place of what it was; then say remembered(memory)."""
+
+    memory: Memory
+
+
+@dataclass(frozen=True)
 class Done:
     """This core has nothing more to do. `refused` where the other end would not have us."""
 
@@ -79,4 +87,4 @@ class Done:
     refused: bool = False
 
 
-Effect = Send | Keep | Log | Prepare | Train | Evaluate | Cancel | Done
+Effect = Send | Keep | Log | Prepare | Train | Evaluate | Cancel | Remember | Done

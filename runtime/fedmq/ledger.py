@@ -42,6 +42,8 @@ where number >= (select max(folded) from versions) and number not in (select num
 """
 
 PENDING = "select distinct segment from payloads where number >= (select max(folded) from versions)"
+# What tells this run from another of the same federation: a node must not send one what it has learned in the other.
+NAME_RUN = "insert or ignore into meta values ('run', lower(hex(randomblob(8))))"
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class Ledger:
             _require_same(found, {**meta, "schema": json.dumps(params.schema.entries)})
             migrate(connection, path, found.get("format"))
             with connection:
+                connection.execute(NAME_RUN)
                 connection.executemany("insert or replace into meta values (?, ?)", notes.items())
                 connection.execute(FORGET_UNKEPT)
                 if terms is not None:

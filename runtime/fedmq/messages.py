@@ -88,6 +88,7 @@ class Welcome:
     task       what the federation learns, opaque to the runtime
     arrays     arrays that belong to the task (class text features), opaque to the runtime
     schema     names and shapes of the params
+    run        which run this is, of all those that a federation of this name may have had; empty is unknown
     """
 
     session: Identifier
@@ -101,6 +102,7 @@ class Welcome:
     evaluate_every: Count = 1
     trained: Held = -1
     disowned: Held = -1
+    run: Word = ""
     arrays: Raw = field(default=b"", repr=False)
 
 

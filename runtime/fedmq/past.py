@@ -47,12 +47,16 @@ class Known:
 
 @dataclass(frozen=True)
 class Past:
-    """What the ledger has: where the last commit left off, the updates accepted since, in order, and the nodes."""
+    """What the ledger has: where the last commit left off, the updates accepted since, in order, and the nodes.
+
+    run        what tells this ledger from every other; empty where it does not say
+    """
 
     point: Point
     pending: tuple[UpdateEntry, ...] = ()
     nodes: tuple[Known, ...] = ()
     traffic: Traffic = field(default_factory=Traffic)
+    run: str = ""
 
     @classmethod
     def none(cls, params: Params) -> "Past":

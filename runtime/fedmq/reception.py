@@ -56,9 +56,16 @@ class Reception:
     """Opens and closes conversations."""
 
     def __init__(
-        self, settings: Settings, job: Job, roster: Roster, collector: Collector, journal: Journal, post: Post
+        self,
+        settings: Settings,
+        job: Job,
+        run: str,
+        roster: Roster,
+        collector: Collector,
+        journal: Journal,
+        post: Post,
     ) -> None:
-        self._settings, self._job = settings, job
+        self._settings, self._job, self._run = settings, job, run
         self._roster, self._collector, self._journal, self._post = roster, collector, journal, post
         self._require_readable(Member("", Session(Side.AGGREGATOR, 0, 0.0)))
 
@@ -152,9 +159,9 @@ class Reception:
     def _no_place(self, member: Member | None, hello: Hello, finished: bool) -> tuple[str, str] | None:
         """Return why a node that could take part may not, through no fault of its own."""
         if member is not None:
-            return (
-                ("replaced", f"another process has joined as {hello.name!r}") if hello.session in member.past else None
-            )
+            # A hello that was overtaken by the next process's is all that is ever heard of its sender.
+            replaced = hello.session in member.past and member.session.alive
+            return ("replaced", f"another process has joined as {hello.name!r}") if replaced else None
         if finished:
             return _finished(self._collector.versions.announced)
         if len(self._roster.members) >= self._settings.most_nodes:
@@ -170,6 +177,8 @@ class Reception:
             self._post.log("info", "node.replaced", now, node=member.peer, name=member.name)
         if member.session.number:
             member.past.append(member.session.number)
+            if number in member.past:
+                member.past.remove(number)
             member.task = None
             self._collector.round.lose(member.peer, now)
         member.session = Session(Side.AGGREGATOR, number, now, member.session.seq)
@@ -197,5 +206,6 @@ class Reception:
             task=self._job.task,
             schema=self._job.params.schema.entries,
             evaluate_every=self._settings.evaluate_every,
+            run=self._run,
             arrays=self._job.arrays,
         )

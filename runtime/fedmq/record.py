@@ -123,7 +123,8 @@ class Record:
         if point is None:
             raise LedgerUnusable(f"the params of the newest version, {last['version']}, are not in the ledger")
         traffic = Traffic(**{name: last[name] for name in Traffic.__dataclass_fields__})
-        return Past(point, self.folded(last["folded"]), tuple(map(_known, self._last_updates())), traffic)
+        nodes = tuple(map(_known, self._last_updates()))
+        return Past(point, self.folded(last["folded"]), nodes, traffic, self.meta().get("run", ""))
 
     def point(self, version: int) -> Point | None:
         """Return where the federation stood at this version, or None if its params were not kept."""

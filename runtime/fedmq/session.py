@@ -72,12 +72,14 @@ class Session:
 
     number     drawn by the node's process; 0 at an aggregator that has not been greeted
     seq        at the aggregator the last update received, at the node the last one that has its verdict
+    alive      whether anything but a hello was heard: a hello alone may be the last that a dead process had said
     """
 
     def __init__(self, side: Side, number: int, now: float, seq: int = 0) -> None:
         self.side, self.number, self.seq = side, number, seq
         self.state = State.GREETING
         self.heard_at = now
+        self.alive = False
 
     def receive(self, message: Message, now: float) -> Receipt:
         """Move to the state that the message leads to, and say what the message is.
@@ -91,6 +93,7 @@ class Session:
         if getattr(message, "session", self.number) != self.number:
             return Receipt.STALE
         self.heard_at = now
+        self.alive = self.alive or not isinstance(message, Hello)
         self.state = steps[type(message)]
         if isinstance(message, Update | Verdict):
             if message.seq <= self.seq:

@@ -49,6 +49,15 @@ class Simulation:
         """Kill a core, with everything that it was waiting for."""
         del self._cores[name]
 
+    @property
+    def pending(self) -> int:
+        """How many events are still to come."""
+        return len(self._events)
+
+    def tell(self, name: str, event: Event) -> None:
+        """Let this happen to a core now."""
+        self._apply(name, event(self.now))
+
     def run(self, until_s: float = float("inf"), stop: Callable[[], bool] = lambda: False) -> None:
         """Let time pass until there is nothing left to happen, `stop` holds, or the clock reads `until_s`."""
         while self._events and not stop():
