@@ -7,6 +7,7 @@ round if it can, and keeps what is new.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 
@@ -21,7 +22,7 @@ from fedmq.messages import Bye, Code, Hello, Message, Ping, Ready, Refuse, Repor
 from fedmq.past import Past
 from fedmq.plan import Job, Settings
 from fedmq.post import Post
-from fedmq.reception import Reception
+from fedmq.reception import REVOKED, Reception
 from fedmq.roster import Member, Roster
 from fedmq.rounds import Cause
 from fedmq.session import Receipt, Session, Side
@@ -81,6 +82,18 @@ class Aggregator:
         member = self.roster.members.get(peer)
         if member is not None and member.connected:
             self._reception.part(member, "the link is gone", left=False, now=now)
+        return self._settle(now)
+
+    def bar(self, peer: str, frame: codec.Frame, now: float) -> list[Effect]:
+        """Refuse this peer, which may not be here any more, and part with it; `frame` is what it sent, if anything."""
+        self.traffic.up_application += codec.size_bytes(frame)
+        if not self._strikes.muted(peer, now):
+            session = self._reception.bar(peer, now)
+            if frame:
+                with suppress(BadFrame):
+                    session = getattr(codec.decode(frame, self.settings.limits), "session", session)
+                self._strike(peer, *REVOKED, now)
+            self._post.send([peer], Refuse(session, *REVOKED))
         return self._settle(now)
 
     def tick(self, now: float) -> list[Effect]:

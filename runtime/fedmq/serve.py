@@ -14,6 +14,7 @@ from fedmq import observe
 from fedmq.aggregator import Aggregator
 from fedmq.control import Control
 from fedmq.core import Event
+from fedmq.door import Admitted, Door
 from fedmq.drive import Drive
 from fedmq.effects import Done, Effect, Keep
 from fedmq.folder import claim
@@ -24,9 +25,18 @@ from fedmq.status import status
 from fedmq.transports import Link
 
 
-async def serve(settings: Settings, job: Job, keeping: Keeping, folder: Path, link: Link, stop: asyncio.Event) -> Done:
+async def serve(
+    settings: Settings,
+    job: Job,
+    keeping: Keeping,
+    folder: Path,
+    link: Link,
+    stop: asyncio.Event,
+    admitted: Admitted | None = None,
+) -> Done:
     """Run a federation in this folder until it has finished, or `stop` is set; go on where its ledger left off.
 
+    admitted   who may be here, asked at every event; without it, whoever the link lets in
     raises     LedgerUnusable if the folder is in use, another federation's, or cannot be written
     """
     clock = asyncio.get_running_loop().time
@@ -49,7 +59,8 @@ async def serve(settings: Settings, job: Job, keeping: Keeping, folder: Path, li
 
             control = Control(folder, lambda: status(aggregator, clock()))
             try:
-                drive = Drive(aggregator, link, perform, observe.logger(federation=settings.federation), list)
+                core = aggregator if admitted is None else Door(aggregator, admitted)
+                drive = Drive(core, link, perform, observe.logger(federation=settings.federation), list)
                 return await drive.run(stop)
             finally:
                 await control.close()

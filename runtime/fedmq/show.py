@@ -1,11 +1,15 @@
 """Showing: the status as a person reads it in a terminal, still or live."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from fedmq.enrolment import Enrolment
 
 Status = dict[str, Any]
 STYLES = {"training": "cyan", "idle": "green", "gone": "red", "encoding": "yellow"}
@@ -19,6 +23,18 @@ def json_line(value: object) -> None:
 def status(answer: Status) -> None:
     """Print a status."""
     Console().print(render(answer))
+
+
+def enrolments(found: Sequence[Enrolment]) -> None:
+    """Print who may join."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("node", "state", "since (UTC)", "fingerprint", "key"):
+        table.add_column(name, no_wrap=name != "key", overflow="fold")
+    for one in found:
+        since = str(np.datetime64(int(one.since_at), "s")).replace("T", " ")
+        state = Text(one.state, {"enrolled": "green", "unusable": "red"}.get(one.state, "dim"))
+        table.add_row(one.name, state, since, one.fingerprint, Text(one.key or one.problem))
+    Console().print(table)
 
 
 def render(answer: Status) -> RenderableType:
