@@ -39,7 +39,7 @@ def enrolments(found: Sequence[Enrolment]) -> None:
 
 def render(answer: Status) -> RenderableType:
     """Return a status as a heading, a line on what is waited for, and a table of nodes."""
-    return Group(_heading(answer), _waiting(answer), _nodes(answer))
+    return Group(_heading(answer), _waiting(answer), _nodes(answer), *map(_muted, answer["muted"]))
 
 
 def line(answer: Status) -> str:
@@ -77,6 +77,10 @@ def _waiting(answer: Status) -> Text:
     if round_["deadline_in_s"] is not None and round_["open_s"] is not None:
         line.append(f"   at most {max(0.0, round_['deadline_in_s']):.1f} s more")
     return line
+
+
+def _muted(mute: dict[str, Any]) -> Text:
+    return Text(f"{mute['name']} is not listened to for {mute['for_s']:.0f} s more: {mute['reason']}", "red")
 
 
 def _nodes(answer: Status) -> Table:

@@ -12,7 +12,8 @@ Status = dict[str, Any]
 def status(aggregator: Aggregator, now: float) -> Status:
     """Return the state of a federation as it is now.
 
-    version, phase, round {have, goal, quorum, deadline_in_s, open_s, waiting_for, reason}, nodes, bytes, accuracy
+    version, phase, round {have, goal, quorum, deadline_in_s, open_s, waiting_for, reason}, nodes, bytes, accuracy,
+    muted: who is not listened to for a while, strangers included, and why
     """
     round_ = aggregator.collector.round
     deadlines = [at for at in (round_.next_deadline(),) if at is not None]
@@ -32,6 +33,10 @@ def status(aggregator: Aggregator, now: float) -> Status:
             "reason": _reason(aggregator),
         },
         "nodes": [_node(aggregator, member) for member in aggregator.roster.members.values()],
+        "muted": [
+            {"id": peer, "name": _name(aggregator, peer), "for_s": round(mute.until - now, 3), "reason": mute.reason}
+            for peer, mute in aggregator.strikes.mutes(now).items()
+        ],
         "bytes": dict(vars(aggregator.traffic)),
         "accuracy": accuracy(aggregator.roster.members.values()),
     }
