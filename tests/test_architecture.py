@@ -33,6 +33,7 @@ SHELLS = {
     "fedmq.serve",
     "fedmq.transports",
     "fedmq.transports.memory",
+    "fedmq.transports.sealed",
     "fedmq.transports.zmq",
     "fedmq_nodes.commands",
     "fedmq_nodes.demo",

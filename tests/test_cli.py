@@ -16,7 +16,7 @@ COMMANDS = (
     ["serve"], ["join"], ["up"], ["demo"], ["status"], ["report"], ["eval"], ["classify"], ["export-adapted"],
     ["doctor"],
     ["bundle", "make"], ["bundle", "from-onnx"], ["bundle", "from-features"], ["bundle", "show"], ["bundle", "verify"],
-    ["keys", "new"], ["keys", "enrol"],
+    ["keys", "new"], ["keys", "enrol"], ["keys", "list"], ["keys", "revoke"],
 )  # fmt: skip
 
 

@@ -274,7 +274,7 @@ def test_a_real_federation_waits_until_its_ledger_can_be_written_again_and_then_
     async def scenario() -> None:
         hub, never = MemoryHub(), asyncio.Event()
         shells = {name: shell(found, name, Toy(80, seed)) for seed, name in enumerate("ab")}
-        serving = serve(SETTINGS, job(found), Keeping(), tmp_path / "run", hub, never, Flaky)
+        serving = serve(SETTINGS, job(found), Keeping(), tmp_path / "run", hub, never, kind=Flaky)
         done = await asyncio.gather(serving, *(one.run(hub.connect(name), never) for name, one in shells.items()))
         assert [one.reason for one in done] == ["finished"] * 3
 

@@ -187,7 +187,7 @@ def _aggregator(pipe: Connection, _number: int, size: Size, folder: Path, seed: 
         hub = ZmqHub.bind("tcp://127.0.0.1:*", Limits())
         try:
             pipe.send(hub.address)
-            await serve(settings, job, Keeping(size.durable, versions=1), folder, hub, asyncio.Event(), Noting)
+            await serve(settings, job, Keeping(size.durable, versions=1), folder, hub, asyncio.Event(), kind=Noting)
         finally:
             await hub.close()
 

@@ -40,7 +40,8 @@ async def serve_federation(federation: Federation, where: str, listening: Callab
         hub = ZmqHub.bind(endpoint.address, federation.limits, keys)
         try:
             listening(hub.address)
-            return await serve(federation, job, federation.keeping, federation.run, hub, stop)
+            admitted = keys.enrolled.now if keys else None
+            return await serve(federation, job, federation.keeping, federation.run, hub, stop, admitted)
         finally:
             await hub.close()
 

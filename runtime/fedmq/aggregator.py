@@ -7,6 +7,7 @@ round if it can, and keeps what is new.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 
@@ -21,7 +22,8 @@ from fedmq.messages import Bye, Code, Hello, Message, Ping, Ready, Refuse, Repor
 from fedmq.past import Past
 from fedmq.plan import Job, Settings
 from fedmq.post import Post
-from fedmq.reception import LONGEST, Reception
+from fedmq.rates import Rates
+from fedmq.reception import LONGEST, REVOKED, Reception
 from fedmq.roster import Member, Roster
 from fedmq.rounds import Cause
 from fedmq.session import Receipt, Session, Side
@@ -54,7 +56,8 @@ class Aggregator:
         self._journal = Journal()
         self._post = Post(self.roster, self.collector.versions, self._journal, self.traffic)
         self._reception = Reception(settings, job, past.run, self.roster, self.collector, self._journal, self._post)
-        self._strikes = Strikes(settings.strikes, settings.mute_s)
+        self.strikes = Strikes(settings.strikes, settings.mute_s)
+        self._rates = Rates(settings.limits)
         self._rng = rng
         self._sweep_at = now + settings.pulse.heartbeat_s
         self._finish_at: float | None = None
@@ -69,7 +72,11 @@ class Aggregator:
         """Take one frame from this peer. Whatever it holds, nothing is raised."""
         size = codec.size_bytes(frame)
         self.traffic.up_application += size
-        if not self._strikes.muted(peer, now):
+        if self.strikes.muted(peer, now):
+            return self._settle(now)
+        if (too_fast := self._rates.over(peer, size, now)) is not None:
+            self._strike(peer, "too_fast", too_fast, now)
+        else:
             try:
                 self._take(peer, codec.decode(frame, self.settings.limits), size, now)
             except RemoteError as error:
@@ -83,6 +90,18 @@ class Aggregator:
         member = self.roster.members.get(peer)
         if member is not None and member.connected:
             self._reception.part(member, "the link is gone", left=False, now=now)
+        return self._settle(now)
+
+    def bar(self, peer: str, frame: codec.Frame, now: float) -> list[Effect]:
+        """Refuse this peer, which may not be here any more, and part with it; `frame` is what it sent, if anything."""
+        self.traffic.up_application += codec.size_bytes(frame)
+        if not self.strikes.muted(peer, now):
+            session = self._reception.bar(peer, now)
+            if frame:
+                with suppress(BadFrame):
+                    session = getattr(codec.decode(frame, self.settings.limits), "session", session)
+                self._strike(peer, *REVOKED, now)
+            self._post.send([peer], Refuse(session, *REVOKED))
         return self._settle(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -213,7 +232,7 @@ class Aggregator:
             self._strike(member.peer, entry.code, entry.text, now)
 
     def _strike(self, peer: str, reason: str, text: str, now: float) -> None:
-        count = self._strikes.add(peer, now)
+        count = self.strikes.add(peer, now, f"{reason}: {text}")
         if (member := self.roster.members.get(peer)) is not None:
             member.strikes += 1
             member.reason = f"{reason}: {text}"

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fedmq.errors import BadFrame
 from fedmq.messages import Buffer, Message, Raw
-from fedmq.quantities import Positive
+from fedmq.quantities import Amount, Positive
 
 PROTOCOL = 1
 MAGIC = b"fmq"
@@ -37,10 +37,12 @@ Frame = tuple[Buffer, ...]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a peer may send before it is refused unread."""
+    """What a peer may send before it is refused unread; a rate of 0 is none."""
 
     frame_bytes: Positive = 64 * 2**20
     envelope_bytes: Positive = 64 * 2**10
+    frames_per_s: Amount = 1_000.0
+    bytes_per_s: Amount = 1e9
 
 
 @dataclass(frozen=True)

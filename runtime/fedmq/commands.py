@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 app = typer.Typer()
-keys_app = typer.Typer(help="Make and enrol the keys of encrypted links.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make, enrol, list and revoke the keys of encrypted links.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys", rich_help_panel="Prepare")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text for a person.")]
+
+Folder = Annotated[Path, typer.Option(help="The aggregator's folder of enrolled keys.")]
 
 
 @app.command("status", rich_help_panel="Ask")
@@ -39,13 +41,14 @@ def keys_new(
     from fedmq import keys
 
     public = keys.new(folder, name)
-    typer.echo(f"secret  {public.with_suffix('.key_secret')}  (keep it here)\npublic  {public}")
+    shown = keys.fingerprint(keys.load_public(public))
+    typer.echo(f"secret  {public.with_suffix('.key_secret')}  (keep it here)\npublic  {public}  {shown}")
 
 
 @keys_app.command("enrol")
 def keys_enrol(
     public: Annotated[Path, typer.Argument(help="A node's public key, NAME.key.")],
-    folder: Annotated[Path, typer.Option(help="The aggregator's folder of enrolled keys.")] = Path("keys/enrolled"),
+    folder: Folder = Path("keys/enrolled"),
 ) -> None:
     """Let the node with this public key join; a running aggregator knows at once.
 
@@ -53,7 +56,46 @@ def keys_enrol(
     """
     from fedmq import keys
 
-    typer.echo(f"enrolled {keys.enrol(public, folder)}")
+    path = keys.enrol(public, folder)
+    typer.echo(f"enrolled {path}  {keys.fingerprint(keys.load_public(path))}")
+
+
+@keys_app.command("list")
+def keys_list(folder: Folder = Path("keys/enrolled"), json: Json = False) -> None:
+    """Say who may join, since when, and whose key was revoked or cannot be read.
+
+    Example: fedmq keys list
+    """
+    from fedmq import enrolment, show
+
+    found = enrolment.listing(folder)
+    if json:
+        for one in found:
+            show.json_line(one.as_json())
+    elif found:
+        show.enrolments(found)
+    else:
+        typer.echo(f"nobody is enrolled in {folder}; fedmq keys enrol NAME.key lets a node in")
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    who: Annotated[str, typer.Argument(help="A node's name as enrolled, its key, or the fingerprint of that.")],
+    folder: Folder = Path("keys/enrolled"),
+    json: Json = False,
+) -> None:
+    """Let a node in no longer; a running aggregator parts with it at once. Enrolling its key again undoes it.
+
+    Example: fedmq keys revoke edge-1
+    """
+    from fedmq import enrolment, show
+
+    found, changed = enrolment.revoke(who, folder)
+    for one in found:
+        if json:
+            show.json_line({**one.as_json(), "changed": changed})
+        else:
+            typer.echo(f"{'revoked' if changed else 'was revoked already:'} {one.name}  {one.fingerprint}")
 
 
 @app.command("report", rich_help_panel="Ask")

@@ -18,6 +18,7 @@ from fedmq.post import Post
 from fedmq.roster import Member, Roster
 from fedmq.session import Session, Side, State
 
+REVOKED = "revoked", "this node's key is not enrolled any more; ask whoever runs the federation to enrol it"
 LONGEST = 2000  # characters of a sentence on the wire; what a node says of itself may be longer
 
 
@@ -138,6 +139,15 @@ class Reception:
         event = "node.left" if left else "node.lost"
         self._post.log(level, event, now, node=member.peer, name=member.name, reason=reason)
         self._journal.add(member.entry(now))
+
+    def bar(self, peer: str, now: float) -> int:
+        """Part with a peer whose key was revoked, if it is here, and return the number of its session."""
+        member = self._roster.members.get(peer)
+        if member is None:
+            return 0
+        if member.connected:
+            self.part(member, REVOKED[0], left=True, now=now)
+        return member.session.number
 
     def close(self, version: int) -> None:
         """Let those go who have not left by themselves: nobody will answer them."""

@@ -14,6 +14,7 @@ from fedmq import observe, terms
 from fedmq.aggregator import Aggregator
 from fedmq.control import Control
 from fedmq.core import Event
+from fedmq.door import Admitted, Door
 from fedmq.drive import Drive
 from fedmq.effects import Done, Effect, Keep
 from fedmq.errors import NotKept
@@ -32,10 +33,12 @@ async def serve(
     folder: Path,
     link: Link,
     stop: asyncio.Event,
+    admitted: Admitted | None = None,
     kind: type[Ledger] = Ledger,
 ) -> Done:
     """Run a federation in this folder until it has finished, or `stop` is set; go on where its ledger left off.
 
+    admitted   who may be here, asked at every event; without it, whoever the link lets in
     kind       another ledger, for a benchmark that measures what one costs
     raises     LedgerUnusable if the folder is in use, another federation's, or cannot be written at the start; a disk
                that is full later is waited for
@@ -65,7 +68,8 @@ async def serve(
 
             control = Control(folder, lambda: status(aggregator, clock()))
             try:
-                drive = Drive(aggregator, link, perform, observe.logger(federation=settings.federation), list)
+                core = aggregator if admitted is None else Door(aggregator, admitted)
+                drive = Drive(core, link, perform, observe.logger(federation=settings.federation), list)
                 return await drive.run(stop)
             finally:
                 await control.close()

@@ -2,15 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from fedmq.enrolment import Enrolment
 from fedmq.replay import Outcome, Replayed
 
 Status = dict[str, Any]
@@ -27,9 +29,21 @@ def status(answer: Status) -> None:
     Console().print(render(answer))
 
 
+def enrolments(found: Sequence[Enrolment]) -> None:
+    """Print who may join."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("node", "state", "since (UTC)", "fingerprint", "key"):
+        table.add_column(name, no_wrap=name != "key", overflow="fold")
+    for one in found:
+        since = str(np.datetime64(int(one.since_at), "s")).replace("T", " ")
+        state = Text(one.state, {"enrolled": "green", "unusable": "red"}.get(one.state, "dim"))
+        table.add_row(one.name, state, since, one.fingerprint, Text(one.key or one.problem))
+    Console().print(table)
+
+
 def render(answer: Status) -> RenderableType:
     """Return a status as a heading, a line on what is waited for, and a table of nodes."""
-    return Group(_heading(answer), _waiting(answer), _nodes(answer))
+    return Group(_heading(answer), _waiting(answer), _nodes(answer), *map(_muted, answer["muted"]))
 
 
 def line(answer: Status) -> str:
@@ -83,6 +97,10 @@ def _waiting(answer: Status) -> Text:
     if round_["deadline_in_s"] is not None and round_["open_s"] is not None:
         line.append(f"   at most {max(0.0, round_['deadline_in_s']):.1f} s more")
     return line
+
+
+def _muted(mute: dict[str, Any]) -> Text:
+    return Text(f"{mute['name']} is not listened to for {mute['for_s']:.0f} s more: {mute['reason']}", "red")
 
 
 def _nodes(answer: Status) -> Table:

@@ -13,7 +13,8 @@ def status(aggregator: Aggregator, now: float) -> Status:
     """Return the state of a federation as it is now.
 
     version, phase, round {have, goal, quorum, deadline_in_s, open_s, waiting_for, reason}, nodes, bytes, accuracy,
-    ledger {problem, retry_in_s, waiting_bytes}
+    ledger {problem, retry_in_s, waiting_bytes},
+    muted: who is not listened to for a while, strangers included, and why
     """
     round_ = aggregator.collector.round
     deadlines = [at for at in (round_.next_deadline(),) if at is not None]
@@ -38,6 +39,10 @@ def status(aggregator: Aggregator, now: float) -> Status:
             "retry_in_s": None if aggregator.stall.retry_at is None else round(aggregator.stall.retry_at - now, 3),
             "waiting_bytes": aggregator.waiting_bytes,
         },
+        "muted": [
+            {"id": peer, "name": _name(aggregator, peer), "for_s": round(mute.until - now, 3), "reason": mute.reason}
+            for peer, mute in aggregator.strikes.mutes(now).items()
+        ],
         "bytes": dict(vars(aggregator.traffic)),
         "accuracy": accuracy(aggregator.roster.members.values()),
     }
