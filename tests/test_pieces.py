@@ -59,9 +59,15 @@ def test_what_is_declared_takes_no_memory_and_what_is_too_large_is_handed_on_to_
 
 
 def test_unfinished_frames_take_bounded_memory_and_the_oldest_is_given_up() -> None:
-    assembly = Assembly(10_000, 3_000)
+    assembly = Assembly(10_000, 30_000)
     for n in range(100):
         assert assembled(assembly, f"edge-{n}", pieces()[:-1]) == []
-        assert assembly.open_bytes <= 3_000
+        assert assembly.open_bytes <= 30_000
     assert assembled(assembly, "edge-99", pieces()[-1:]) == [WHOLE]
     assert assembled(assembly, "edge-0", pieces()[-1:]) == []
+
+
+def test_a_frame_in_pieces_of_one_byte_is_given_up_before_their_number_takes_the_memory() -> None:
+    assembly = Assembly(10_000, 30_000)
+    assert assembled(assembly, "edge", pieces(most=HEAD.size + 1)) == []
+    assert assembly.open_bytes <= 30_000

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from fedmq.codec import Frame, size_bytes
 
 HEAD = struct.Struct("<QII")
+PIECE_COST_BYTES = 512  # what a piece takes beside its bytes, so that many tiny ones are not free
 
 
 def split(frame: Frame, number: int, most_bytes: int) -> Iterator[bytes]:
@@ -37,6 +38,11 @@ class _Open:
         self.number, self.size = number, size
         self.pieces: dict[int, memoryview] = {}
         self.have = 0
+
+    @property
+    def cost_bytes(self) -> int:
+        """The memory that it takes."""
+        return self.have + PIECE_COST_BYTES * len(self.pieces)
 
 
 class Assembly:
@@ -73,7 +79,7 @@ class Assembly:
         if at not in frame.pieces:
             frame.pieces[at] = content
             frame.have += len(content)
-            self.open_bytes += len(content)
+            self.open_bytes += len(content) + PIECE_COST_BYTES
         if frame.have < size:
             self._make_room(sender)
             return None
@@ -83,7 +89,7 @@ class Assembly:
 
     def _close(self, sender: str) -> None:
         if (frame := self._open.pop(sender, None)) is not None:
-            self.open_bytes -= frame.have
+            self.open_bytes -= frame.cost_bytes
 
     def _make_room(self, sender: str) -> None:
         self._open.move_to_end(sender)
