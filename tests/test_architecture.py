@@ -42,6 +42,7 @@ SHELLS = {
     "fedmq_nodes.doctor",
     "fedmq_nodes.fleet",
     "fedmq_nodes.join",
+    "fedmq_nodes.links",
     "fedmq_nodes.up",
     "fedmq_nodes.wiring",
     "fedmq_models.tiny.train",  # tells how long each step of a script took

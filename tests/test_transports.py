@@ -14,8 +14,8 @@ import broker
 from fedmq import keys
 from fedmq.codec import Frame, Limits
 from fedmq.errors import AddressUnusable
+from fedmq.login import Login
 from fedmq.transports import Link
-from fedmq.transports.broker import Login
 from fedmq.transports.memory import MemoryHub
 from fedmq.transports.mqtt import MqttHub, MqttLink
 from fedmq.transports.zmq import ZmqHub, ZmqLink

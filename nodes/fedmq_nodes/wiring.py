@@ -9,16 +9,13 @@ from secrets import randbits
 
 import numpy as np
 
-from fedmq.codec import Limits
 from fedmq.config import Federation, parse
 from fedmq.effects import Done
 from fedmq.errors import Refused
-from fedmq.keys import AggregatorKeys, load
 from fedmq.serve import serve
-from fedmq.transports.zmq import ZmqHub, ZmqLink
 from fedmq_models import bundle as bundles
 from fedmq_models.training import Training
-from fedmq_nodes import task
+from fedmq_nodes import links, task
 from fedmq_nodes.join import Pace, Shell
 from fedmq_nodes.node import Introduction
 from fedmq_nodes.options import NodeOptions
@@ -33,10 +30,8 @@ async def serve_federation(federation: Federation, where: str, listening: Callab
     """
     training = parse(Training, federation.task, where, "task.")
     job = task.job(bundles.load(federation.bundle), training)
-    endpoint = federation.link
-    keys = AggregatorKeys(load(endpoint.key), endpoint.enrolled) if endpoint.secure else None
     with until_interrupted() as stop:
-        hub = ZmqHub.bind(endpoint.address, federation.limits, keys)
+        hub = await links.hub(federation, np.random.default_rng(randbits(128)))
         try:
             listening(hub.address)
             return await serve(federation, job, federation.keeping, federation.run, hub, stop)
@@ -52,7 +47,6 @@ async def join_federation(
     raises     Refused, with the aggregator's reason; what is wrong with this node's data
     """
     bundle = bundles.load(options.bundle)
-    keys = options.keys(address, insecure)
     who = Introduction(
         federation=federation,
         name=options.name,
@@ -62,9 +56,9 @@ async def join_federation(
         software=f"fedmq {version('fedmq')}",
     )
     with until_interrupted() as stop:
-        link = ZmqLink.connect(address, options.name, Limits(), keys)
+        rng = np.random.default_rng(randbits(128))
+        link = links.link(address, federation, options, insecure, rng)
         try:
-            rng = np.random.default_rng(randbits(128))
             pace = Pace(options.examples_per_s)
             shell = Shell(who, options.source(bundle), options.split(), pace, options.threads or 1, rng, progress)
             done = await shell.run(link, stop)

@@ -7,7 +7,6 @@ more on its way to us than the receive maximum: aiomqtt acknowledges what it has
 import asyncio
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,50 +18,30 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fedmq.errors import AddressUnusable, ConfigInvalid
-from fedmq.quantities import Word
+from fedmq.login import Login
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 WITHIN_S = 10.0
 KEEP_ALIVE_S = 15
-SESSION_S = 3600  # for so long the broker keeps what came for us while we are away
+SESSION_S = 300  # for so long the broker keeps what came for us while we are away
 WILL_DELAY_S = 1  # an end that is back within it was never gone
-UNSUPPORTED, BAD_LOGIN, NOT_AUTHORISED, TAKEN_OVER = 0x84, 0x86, 0x87, 0x8E
-
-
-@dataclass(frozen=True)
-class Login:
-    """Who we are to a broker, and whom we trust to be one.
-
-    user, password    a name, and the file whose first line is its password
-    ca                file of the certificates that the broker's must descend from; None trusts what this system does
-    cert, cert_key    our own certificate and its key, for a broker that asks for one
-    insecure          let everything go in the clear, also off this machine
-    """
-
-    user: Word | None = None
-    password: Path | None = None
-    ca: Path | None = None
-    cert: Path | None = None
-    cert_key: Path | None = None
-    insecure: bool = False
+UNSUPPORTED, BAD_LOGIN, NOT_AUTHORISED = 0x84, 0x86, 0x87
 
 
 @dataclass(frozen=True)
 class Terms:
     """How we connect.
 
-    identifier    under which the broker knows our session
-    fresh         forget what it kept for us
+    identifier    under which the broker knows our session; one that nobody can guess, or they could throw us out
     receive       messages that it may have on their way to us
     packet_bytes  the largest that it may send
-    will          topic on which it says that we are gone, if it comes to that
+    will          (topic, what it says there when we are gone), if anyone wants to know
     """
 
     identifier: str
-    fresh: bool
     receive: int
     packet_bytes: int
-    will: str | None = None
+    will: tuple[str, bytes] | None = None
 
 
 class Client(aiomqtt.Client):
@@ -73,13 +52,13 @@ class Client(aiomqtt.Client):
     packet_bytes     the largest that it takes
     """
 
-    def __init__(self, host: str, port: int, terms: Terms, **more: Any) -> None:
+    def __init__(self, host: str, port: int, terms: Terms, fresh: bool, **more: Any) -> None:
         connect = _properties(PacketTypes.CONNECT)
         connect.SessionExpiryInterval = SESSION_S
         connect.ReceiveMaximum = terms.receive
         connect.MaximumPacketSize = terms.packet_bytes
         super().__init__(
-            host, port, identifier=terms.identifier, protocol=aiomqtt.ProtocolVersion.V5, clean_start=terms.fresh,
+            host, port, identifier=terms.identifier, protocol=aiomqtt.ProtocolVersion.V5, clean_start=fresh,
             keepalive=KEEP_ALIVE_S, timeout=WITHIN_S, will=_will(terms.will), properties=connect, **more,
         )  # fmt: skip
         self.resumed = False
@@ -159,11 +138,28 @@ class Broker:
         self._user, self._password = login.user, _password(login)
         self._tls = _tls(login) if scheme == "mqtts" else None
 
-    def client(self, terms: Terms) -> Client:
-        """Return a connection to be entered."""
+    def client(self, terms: Terms, fresh: bool) -> Client:
+        """Return a connection to be entered.
+
+        fresh      begin a new session
+        """
         return Client(
-            self._host, self._port, terms, username=self._user, password=self._password, tls_context=self._tls
+            self._host, self._port, terms, fresh, username=self._user, password=self._password, tls_context=self._tls
         )
+
+    async def knock(self) -> int:
+        """Connect once; return the largest packet that the broker takes.
+
+        raises     AddressUnusable, with the reason
+        """
+        client = self.client(Terms("", receive=1, packet_bytes=1024), fresh=True)
+        try:
+            async with client:
+                return client.packet_bytes
+        except aiomqtt.MqttError as error:
+            raise self.sorry(error) from error
+        finally:
+            client.drop()
 
     def sorry(self, error: aiomqtt.MqttError) -> AddressUnusable:
         """Return the sentence that tells a person why there is no connection."""
@@ -200,12 +196,12 @@ def _properties(kind: int) -> Properties:
     return Properties(kind)  # type: ignore[no-untyped-call]
 
 
-def _will(topic: str | None) -> aiomqtt.Will | None:
-    if topic is None:
+def _will(will: tuple[str, bytes] | None) -> aiomqtt.Will | None:
+    if will is None:
         return None
     properties = _properties(PacketTypes.WILLMESSAGE)
     properties.WillDelayInterval = WILL_DELAY_S
-    return aiomqtt.Will(topic, b"gone", qos=1, properties=properties)
+    return aiomqtt.Will(*will, qos=1, properties=properties)
 
 
 def _password(login: Login) -> str | None:

@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import aiomqtt
@@ -19,8 +19,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from fedmq.codec import Frame, size_bytes
 from fedmq.errors import AddressUnusable
-from fedmq.transports import GONE
-from fedmq.transports.broker import NOT_AUTHORISED, TAKEN_OVER, Broker, Client, Terms, is_lasting, reason_of
+from fedmq.transports.broker import NOT_AUTHORISED, Broker, Client, Terms, is_lasting
 from fedmq.transports.pieces import HEAD, Assembly, split
 
 PIECE_BYTES = 256 * 2**10
@@ -90,7 +89,7 @@ class Line:
         return True
 
     async def recv(self) -> list[tuple[str, Frame]]:
-        """Wait for frames, each with its topic; one without a topic says that another process has taken our place.
+        """Wait for frames, each with its topic.
 
         raises     AddressUnusable if there will be no connection any more
         """
@@ -115,22 +114,18 @@ class Line:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _stay_connected(self) -> None:
-        wait_s, terms = FIRST_RETRY_S, self._terms
+        wait_s, fresh = FIRST_RETRY_S, True
         while True:
-            client = self._broker.client(terms)
+            client = self._broker.client(self._terms, fresh)
             try:
                 async with client:
                     await self._subscribe(client)
-                    # Only the first connection of a process may begin a new session.
-                    wait_s, terms = FIRST_RETRY_S, replace(terms, fresh=False)
+                    wait_s, fresh = FIRST_RETRY_S, False
                     self._problem, self.connected = None, True
                     await self._work(client)
             except aiomqtt.MqttError as error:
                 self._problem = error
-                if reason_of(error) == TAKEN_OVER:
-                    await self._arrived.put(("", GONE))
-                    wait_s = LAST_RETRY_S  # or else two processes of one name would throw each other out all the time
-                elif is_lasting(error):
+                if is_lasting(error):
                     raise self._broker.sorry(error) from error
             finally:
                 self.connected = False

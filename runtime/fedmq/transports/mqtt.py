@@ -3,13 +3,14 @@
     fedmq/<federation>/up/<node>       node -> aggregator
     fedmq/<federation>/down/<node>     aggregator -> one node
     fedmq/<federation>/model           aggregator -> all nodes; the last lasting frame is retained
-    fedmq/<federation>/status/<node>   the broker -> aggregator: this node is gone (its last will)
+    fedmq/<federation>/status/<node>   "here" or "gone", and 8 bytes that a process draws; gone is its last will
 
 Every message is a piece of a frame (`pieces`), at QoS 1. A node's name is the last level of its topics, which the
 broker's access list guards, never something that a frame says. No feature of one vendor is used.
 
 The broker is trusted with nothing but time: what it loses, repeats or keeps for too long, sessions and the ledger make
-good. A node that comes back as a new process forgets what the broker had for the old one; an aggregator takes it.
+good. Every process begins a session of its own with the broker, under an identifier that nobody can guess: under one
+that is known, a second process would throw the first out, and be thrown out by it, without either knowing why.
 """
 
 from collections import OrderedDict
@@ -19,8 +20,9 @@ from numpy.random import Generator
 
 from fedmq.codec import Frame, Limits
 from fedmq.errors import AddressUnusable, ConfigInvalid
+from fedmq.login import Login
 from fedmq.transports import AGGREGATOR, GONE
-from fedmq.transports.broker import Broker, Login, Terms
+from fedmq.transports.broker import Broker, Terms
 from fedmq.transports.line import PIECE_BYTES, Letter, Line
 from fedmq.transports.pieces import Assembly
 
@@ -28,6 +30,7 @@ QUEUED_UP, QUEUED_DOWN, QUEUED_MODEL = 4, 16, 4
 RECEIVE_UP, RECEIVE_DOWN = 32, 16
 OPEN_BYTES = 256 * 2**20
 PEERS = 65_536
+HERE, GONE_WORD = b"here", b"gone"
 LASTING_S = 86_400  # for a day nodes find a version without asking; later they ask
 
 
@@ -64,10 +67,10 @@ class MqttHub:
         self._topics = Topics(federation)
         # As over ZeroMQ, a frame that is only just too large still reaches us, and is refused with its reason.
         assembly = Assembly(2 * limits.frame_bytes, max(OPEN_BYTES, 2 * limits.frame_bytes))
-        terms = Terms(f"fedmq-{federation}-{AGGREGATOR}", fresh=False, receive=RECEIVE_UP, packet_bytes=4 * PIECE_BYTES)
+        terms = Terms(f"fedmq-{rng.bytes(8).hex()}", receive=RECEIVE_UP, packet_bytes=4 * PIECE_BYTES)
         listens = (self._topics.up("+"), self._topics.status("+"))
         self._line = Line(broker, terms, listens, QUEUED_DOWN, assembly, rng)
-        self._peers: OrderedDict[str, None] = OrderedDict()
+        self._peers: OrderedDict[str, bytes] = OrderedDict()  # by name, what their process drew, if that is known
 
     @classmethod
     async def open(cls, address: str, federation: str, limits: Limits, rng: Generator, login: Login) -> "MqttHub":
@@ -84,26 +87,31 @@ class MqttHub:
         return hub
 
     async def recv(self) -> list[tuple[str, Frame]]:
-        """Wait for frames from any node; that one is gone comes as GONE.
-
-        raises     AddressUnusable if another aggregator has taken this one's place
-        """
-        frames = []
-        for topic, frame in await self._line.recv():
-            if not topic:
-                raise AddressUnusable(f"another aggregator has connected to {self.address} for {self._topics.root}")
-            *_, kind, peer = topic.split("/")
-            if kind == "status":
-                if peer in self._peers:
+        """Wait for frames from any node; that one is gone comes as GONE."""
+        frames: list[tuple[str, Frame]] = []
+        while not frames:
+            for topic, frame in await self._line.recv():
+                *_, kind, peer = topic.split("/")
+                if kind == "up":
+                    self._note(peer, self._peers.get(peer, b""))
+                    frames.append((peer, frame))
+                elif self._is_gone(peer, b"".join(frame)):
                     del self._peers[peer]
                     frames.append((peer, GONE))
-                continue
-            self._peers[peer] = None
-            self._peers.move_to_end(peer)
-            if len(self._peers) > PEERS:
-                self._peers.popitem(last=False)
-            frames.append((peer, frame))
         return frames
+
+    def _is_gone(self, peer: str, status: bytes) -> bool:
+        """Take note of a status. The will of a process is void where its successor is here already."""
+        word, process = status[:4], status[4:]
+        if word == HERE:
+            self._note(peer, process)
+        return word == GONE_WORD and self._peers.get(peer) in (process, b"")
+
+    def _note(self, peer: str, process: bytes) -> None:
+        self._peers[peer] = process
+        self._peers.move_to_end(peer)
+        if len(self._peers) > PEERS:
+            self._peers.popitem(last=False)
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Hand the frame over for each peer; one that is gone, or that too much waits for, is returned."""
@@ -131,12 +139,12 @@ class MqttLink:
     def __init__(self, broker: Broker, federation: str, name: str, limits: Limits, rng: Generator) -> None:
         topics = Topics(federation)
         self._up = topics.up(name)
-        size = 2 * limits.frame_bytes
-        terms = Terms(
-            f"fedmq-{federation}-{name}", fresh=True, receive=RECEIVE_DOWN, packet_bytes=size, will=topics.status(name)
-        )
+        size, process = 2 * limits.frame_bytes, rng.bytes(8)
+        will = (topics.status(name), GONE_WORD + process)
+        terms = Terms(f"fedmq-{rng.bytes(8).hex()}", receive=RECEIVE_DOWN, packet_bytes=size, will=will)
         listens = (topics.down(name), topics.model)
         self._line = Line(broker, terms, listens, QUEUED_UP, Assembly(size, 2 * size), rng)
+        self._line.renew = [Letter(topics.status(name), (HERE + process,))]
 
     @classmethod
     def connect(
