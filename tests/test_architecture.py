@@ -32,7 +32,10 @@ SHELLS = {
     "fedmq.drive",
     "fedmq.serve",
     "fedmq.transports",
+    "fedmq.transports.broker",
+    "fedmq.transports.line",
     "fedmq.transports.memory",
+    "fedmq.transports.mqtt",
     "fedmq.transports.sealed",
     "fedmq.transports.zmq",
     "fedmq_nodes.commands",
@@ -40,6 +43,7 @@ SHELLS = {
     "fedmq_nodes.doctor",
     "fedmq_nodes.fleet",
     "fedmq_nodes.join",
+    "fedmq_nodes.links",
     "fedmq_nodes.up",
     "fedmq_nodes.wiring",
     "fedmq_models.tiny.train",  # tells how long each step of a script took

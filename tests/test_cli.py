@@ -189,4 +189,4 @@ def test_a_broker_that_does_not_answer_is_found(
     assert run(monkeypatch, "doctor", "--broker", place, "--json") == 1
     (failed,) = (one for line in capsys.readouterr().out.splitlines() if (one := json.loads(line))["state"] == "failed")
     assert failed["what"] == "broker"
-    assert f"{place} does not answer as an MQTT broker" in failed["text"]
+    assert f"the broker at mqtt://{place} cannot be reached" in failed["text"]

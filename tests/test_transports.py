@@ -3,21 +3,25 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import broker
 from fedmq import keys
 from fedmq.codec import Frame, Limits
 from fedmq.errors import AddressUnusable
+from fedmq.login import Login
 from fedmq.transports import Link
 from fedmq.transports.memory import MemoryHub
+from fedmq.transports.mqtt import MqttHub, MqttLink
 from fedmq.transports.zmq import ZmqHub, ZmqLink
 
 PATIENCE_S = 60.0
-KINDS = ("memory", "zmq", "zmq-curve")
+KINDS = ("memory", "zmq", "zmq-curve", "mqtt")
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Net:
 @asynccontextmanager
 async def network(kind: str, folder: Path, limits: Limits) -> AsyncIterator[Net]:
     made: list[Link] = []
+    meanwhile = ExitStack()
 
     def remember(link: Link) -> Link:
         made.append(link)
@@ -43,6 +48,15 @@ async def network(kind: str, folder: Path, limits: Limits) -> AsyncIterator[Net]
     elif kind == "zmq":
         hub = ZmqHub.bind("tcp://127.0.0.1:*", limits)
         net = Net(remember(hub), lambda name: remember(ZmqLink.connect(hub.address, name, limits)), lambda name: name)
+    elif kind == "mqtt":
+        address = meanwhile.enter_context(broker.running(folder)).address
+        rng = np.random.default_rng(0)
+        hub_there = await MqttHub.open(address, "toy", limits, rng, Login())
+        net = Net(
+            remember(hub_there),
+            lambda name: remember(MqttLink.connect(address, "toy", name, limits, rng, Login())),
+            lambda name: name,
+        )
     else:
         own = keys.load(keys.new(folder / "aggregator", "aggregator").with_suffix(".key_secret"))
         hub = ZmqHub.bind("tcp://127.0.0.1:*", limits, keys.AggregatorKeys(own, folder / "enrolled"))
@@ -63,6 +77,7 @@ async def network(kind: str, folder: Path, limits: Limits) -> AsyncIterator[Net]
     finally:
         for link in reversed(made):
             await link.close()
+        meanwhile.close()
 
 
 def run(kind: str, folder: Path, scenario: Callable[[Net], Awaitable[None]]) -> None:

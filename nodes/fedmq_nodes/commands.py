@@ -47,7 +47,10 @@ def serve(
 
 @app.command("join", rich_help_panel="Run")
 def join(
-    address: Annotated[str, typer.Argument(help="Where the aggregator listens, such as tcp://10.0.0.5:5600.")],
+    address: Annotated[
+        str,
+        typer.Argument(help="Where the aggregator listens, such as tcp://10.0.0.5:5600, or the broker, mqtts://host."),
+    ],
     data: Annotated[Path | None, typer.Option(help="Folder with a folder of images per class.")] = None,
     features: Annotated[Path | None, typer.Option(help="File with features of the bundle's encoder.")] = None,
     where: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only these rows of them.")] = None,
@@ -64,6 +67,11 @@ def join(
     examples_per_s: Annotated[float, typer.Option(help="Pretend to be a device that trains no faster.")] = 0.0,
     key: Annotated[Path | None, typer.Option(help="This node's .key_secret, for an encrypted link.")] = None,
     aggregator_key: Annotated[Path | None, typer.Option(help="The aggregator's .key, for an encrypted link.")] = None,
+    user: Annotated[str | None, typer.Option(help="Who this node is to a broker; default its name.")] = None,
+    password: Annotated[Path | None, typer.Option(help="File with its password there.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="Certificates that the broker's must descend from.")] = None,
+    cert: Annotated[Path | None, typer.Option(help="This node's certificate, for a broker that asks for one.")] = None,
+    cert_key: Annotated[Path | None, typer.Option(help="The key of that certificate.")] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Send everything in the clear, also off this machine.")
     ] = False,
@@ -101,6 +109,11 @@ def join(
             "examples_per_s": examples_per_s,
             "key": key,
             "aggregator_key": aggregator_key,
+            "user": user,
+            "password": password,
+            "ca": ca,
+            "cert": cert,
+            "cert_key": cert_key,
         },
         "fedmq join",
     )

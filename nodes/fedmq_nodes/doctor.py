@@ -10,9 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fedmq.config import Federation
+from fedmq.config import Federation, is_broker
 from fedmq.errors import FedmqError
 from fedmq.keys import load
+from fedmq.login import Login
 from fedmq_models import bundle as bundles
 from fedmq_models.encode import devices
 from fedmq_models.errors import ModelError
@@ -20,7 +21,6 @@ from fedmq_nodes.options import user_cache
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 LEAST_FREE_BYTES = 2**30
-BROKER_WITHIN_S = 5.0
 PACKAGES = ("numpy", "msgpack", "pyzmq", "pydantic", "torch", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -51,11 +51,14 @@ def examine(federation: Federation | None, bundle: str, broker: str | None) -> I
     yield _guarded("cache", lambda: _disk(user_cache()))
     if federation is not None:
         yield _guarded("run folder", lambda: _disk(federation.run))
-        yield _guarded("address", lambda: _address(federation.link.address))
+        if is_broker(federation.link.address):
+            yield _guarded("broker", lambda: _knock(federation.link.address, federation.link.broker))
+        else:
+            yield _guarded("address", lambda: _address(federation.link.address))
         if federation.link.secure:
             yield _guarded("keys", lambda: _keys(federation))
     if broker is not None:
-        yield _guarded("broker", lambda: _broker(broker))
+        yield _guarded("broker", lambda: _knock(broker if is_broker(broker) else f"mqtt://{broker}", Login()))
 
 
 def _guarded(what: str, look: Callable[[], tuple[str, str]]) -> Finding:
@@ -130,17 +133,8 @@ def _keys(federation: Federation) -> tuple[str, str]:
     return (OK if enrolled else WARNING), f"{federation.link.key}; {enrolled} nodes are enrolled"
 
 
-def _broker(place: str) -> tuple[str, str]:
-    import aiomqtt
+def _knock(address: str, login: Login) -> tuple[str, str]:
+    from fedmq.transports.broker import Broker
 
-    host, _, port = place.partition(":")
-
-    async def knock() -> None:
-        async with asyncio.timeout(BROKER_WITHIN_S), aiomqtt.Client(host, int(port or 1883)):
-            return
-
-    try:
-        asyncio.run(knock())
-    except (aiomqtt.MqttError, TimeoutError, ValueError) as error:
-        return FAILED, f"{place} does not answer as an MQTT broker: {str(error) or type(error).__name__}"
-    return OK, f"{place} answers"
+    found = asyncio.run(Broker(address, login).knock())
+    return OK, f"{address} answers, and takes messages of up to {found} bytes"

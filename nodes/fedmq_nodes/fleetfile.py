@@ -16,7 +16,7 @@ from fedmq.config import Federation, Table
 from fedmq.errors import ConfigInvalid
 from fedmq_nodes.options import NodeOptions
 
-PATHS = ("data", "features", "cache", "state", "key", "aggregator_key")
+PATHS = ("data", "features", "cache", "state", "key", "aggregator_key", "password", "ca", "cert", "cert_key")
 
 
 @dataclass(frozen=True)

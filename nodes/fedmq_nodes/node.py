@@ -93,6 +93,7 @@ class Node:
         self._memory = self._outbox.memory  # as the shell was last asked to keep it
         self._welcome: Welcome | None = None
         self._ready: Ready | None = None
+        self._early: Model | None = None  # a whole version that came before the welcome that it belongs to
         self._task: int | None = None  # version to train from, at least
         self._base: tuple[int, Params] | None = None  # what is being trained from
         # Newest version trained from.
@@ -265,6 +266,9 @@ class Node:
             self._effects.append(Prepare(welcome.task, bytes(welcome.arrays), Schema(welcome.schema)))
         elif self._ready is not None:
             self._send(self._ready)
+        if self._early is not None and self._early.origin == welcome.origin:
+            early, self._early = self._early, None
+            self._adopt(early, now)
 
     def _resume_outbox(self, welcome: Welcome, now: float) -> None:
         """Send the update that the ledger does not have, take the verdict on one that it has, or wait for it."""
@@ -278,8 +282,17 @@ class Node:
             self._learn(welcome.verdict)
 
     def _adopt(self, model: Model, now: float) -> None:
-        if model.version <= self.version or self._welcome is None:
+        if self._welcome is None or model.origin != self._welcome.origin:
+            # What a broker kept of a process that is no more, or the first word of the next one: the welcome will tell.
+            if model.since < 0:
+                self._early = model
+            if self._session.state is State.OPEN:
+                self._contact.greet_anew(now)
             return
+        if model.version <= self.version:
+            return
+        if self.params is None and model.since >= 0:
+            return  # published for those who hold the version before; what this node needs is sent to it
         try:
             params = adopt(model, self.params, self.version, Schema(self._welcome.schema))
         except BadPayload as error:

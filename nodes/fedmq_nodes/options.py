@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedmq.config import is_loopback
+from fedmq.config import is_loopback, require_private
 from fedmq.errors import ConfigInvalid
 from fedmq.keys import NodeKeys, load, load_public
+from fedmq.login import Login
 from fedmq.quantities import Amount, Positive, Share, Word
 from fedmq_models import bundle as bundles
 from fedmq_nodes import images
@@ -38,6 +39,9 @@ class NodeOptions:
     train              False makes a node that only evaluates, on all of its examples
     examples_per_s     pretend to be a device that trains no faster than this; 0 is as fast as it can
     key                this node's .key_secret, and aggregator_key the aggregator's .key, for an encrypted link
+    user, password     of a broker: who this node is to it (its name, if there is a password), and the password's file
+    ca                 file of the certificates that the broker's must descend from
+    cert, cert_key     this node's certificate and its key, for a broker that asks for one
     """
 
     name: Annotated[str, Field(pattern=NAME)]
@@ -55,6 +59,11 @@ class NodeOptions:
     examples_per_s: Amount = 0.0
     key: Path | None = None
     aggregator_key: Path | None = None
+    user: Word | None = None
+    password: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    cert_key: Path | None = None
 
     def __post_init__(self) -> None:
         if (self.data is None) == (self.features is None):
@@ -97,6 +106,16 @@ class NodeOptions:
                 "or --insecure to send everything in the clear"
             )
         return None
+
+    def login(self, address: str, insecure: bool = False) -> Login:
+        """Return who this node is to the broker at this address.
+
+        raises     ConfigInvalid for a plain link that leaves this machine, unless that was asked for
+        """
+        user = self.user or (self.name if self.password is not None else None)
+        login = Login(user, self.password, self.ca, self.cert, self.cert_key, insecure)
+        require_private(address, login)
+        return login
 
     def arguments(self) -> list[str]:
         """Return these options as `fedmq join` takes them."""

@@ -10,16 +10,13 @@ from secrets import randbits
 import numpy as np
 
 from fedmq import observe
-from fedmq.codec import Limits
 from fedmq.config import Federation, parse
 from fedmq.effects import Done
 from fedmq.errors import Refused
-from fedmq.keys import AggregatorKeys, load
 from fedmq.serve import serve
-from fedmq.transports.zmq import ZmqHub, ZmqLink
 from fedmq_models import bundle as bundles
 from fedmq_models.training import Training
-from fedmq_nodes import state, task
+from fedmq_nodes import links, state, task
 from fedmq_nodes.join import Pace, Shell
 from fedmq_nodes.node import Introduction
 from fedmq_nodes.options import NodeOptions, user_cache
@@ -34,13 +31,10 @@ async def serve_federation(federation: Federation, where: str, listening: Callab
     """
     training = parse(Training, federation.task, where, "task.")
     job = task.job(bundles.load(federation.bundle), training)
-    endpoint = federation.link
-    keys = AggregatorKeys(load(endpoint.key), endpoint.enrolled) if endpoint.secure else None
     with until_interrupted() as stop:
-        hub = ZmqHub.bind(endpoint.address, federation.limits, keys)
+        hub, admitted = await links.hub(federation, np.random.default_rng(randbits(128)))
         try:
             listening(hub.address)
-            admitted = keys.enrolled.now if keys else None
             return await serve(federation, job, federation.keeping, federation.run, hub, stop, admitted)
         finally:
             await hub.close()
@@ -54,7 +48,6 @@ async def join_federation(
     raises     Refused, with the aggregator's reason; what is wrong with this node's data
     """
     bundle = bundles.load(options.bundle)
-    keys = options.keys(address, insecure)
     who = Introduction(
         federation=federation,
         name=options.name,
@@ -71,10 +64,10 @@ async def join_federation(
         observe.logger(node=options.name),
     )
     with until_interrupted() as stop, held as kept:
-        link = ZmqLink.connect(address, options.name, Limits(), keys)
+        rng = np.random.default_rng(randbits(128))
+        link = links.link(address, federation, options, insecure, rng)
         try:
             options.require_data()
-            rng = np.random.default_rng(randbits(128))
             pace = Pace(options.examples_per_s)
             shell = Shell(who, options.source(bundle), options.split(), pace, options.threads or 1, rng, progress, kept)
             done = await shell.run(link, stop)

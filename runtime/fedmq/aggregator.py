@@ -43,9 +43,12 @@ class Phase(StrEnum):
 
 
 class Aggregator:
-    """One federation's aggregator."""
+    """One federation's aggregator.
 
-    def __init__(self, settings: Settings, job: Job, past: Past, rng: Generator, now: float) -> None:
+    origin     a number that no other process draws, if the link broadcasts; 0 if it does not
+    """
+
+    def __init__(self, settings: Settings, job: Job, past: Past, rng: Generator, now: float, origin: int = 0) -> None:
         settings.require_room(job.params.schema)
         self.settings = settings
         self.phase = Phase.COLLECTING
@@ -54,7 +57,7 @@ class Aggregator:
         self.collector = Collector(settings, past.point)
         self.stall = Stall()
         self._journal = Journal()
-        self._post = Post(self.roster, self.collector.versions, self._journal, self.traffic)
+        self._post = Post(self.roster, self.collector.versions, self._journal, self.traffic, origin)
         self._reception = Reception(settings, job, past.run, self.roster, self.collector, self._journal, self._post)
         self.strikes = Strikes(settings.strikes, settings.mute_s)
         self._rates = Rates(settings.limits)
@@ -62,6 +65,7 @@ class Aggregator:
         self._sweep_at = now + settings.pulse.heartbeat_s
         self._finish_at: float | None = None
         self._resume(past, now)
+        self._post.publish()
 
     @property
     def version(self) -> int:
@@ -256,6 +260,7 @@ class Aggregator:
     def _announce(self, entry: VersionEntry, now: float) -> None:
         """Tell the nodes of a version that is durable, or that it was the last one."""
         self.collector.versions.announced = entry.version
+        self._post.publish()
         ready = [member for member in self.roster.connected() if member.ready]
         if self._is_last(entry.version):
             self._finish(now)

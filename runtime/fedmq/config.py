@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fedmq.errors import ConfigInvalid, FedmqError
 from fedmq.ledger import Keeping
+from fedmq.login import Login
 from fedmq.plan import Settings
 from fedmq.quantities import Word
 from fedmq.rounds import PRESETS
@@ -32,21 +33,25 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the aggregator listens, and who may come.
+    """Where the aggregator listens, or the broker that it connects to, and who may come.
 
     curve        auto: encrypted and authenticated unless the address is loopback
     key          the aggregator's .key_secret file
     enrolled     folder with the public keys of the nodes that may come
+    broker       who we are to a broker
     """
 
     address: Word = "tcp://127.0.0.1:5600"
     curve: Literal["auto", "on", "off"] = "auto"
     key: Path = Path("keys/aggregator.key_secret")
     enrolled: Path = Path("keys/enrolled")
+    broker: Login = Login()
 
     @property
     def secure(self) -> bool:
-        """Whether connections are encrypted and authenticated."""
+        """Whether connections are encrypted and authenticated with our keys."""
+        if is_broker(self.address):
+            return False
         return self.curve == "on" or (self.curve == "auto" and not is_loopback(self.address))
 
 
@@ -61,10 +66,24 @@ class Federation(Settings):
     task: Mapping[str, Any] = field(default_factory=dict)
 
 
+def is_broker(address: str) -> bool:
+    """Whether an address is that of an MQTT broker."""
+    return address.startswith(("mqtt://", "mqtts://"))
+
+
+def require_private(address: str, login: Login) -> None:
+    """Raise ConfigInvalid if what goes to this broker could be read on the way, unless that was asked for."""
+    if address.startswith("mqtt://") and not is_loopback(address) and not login.insecure:
+        raise ConfigInvalid(
+            f"{address} is not on this machine: use mqtts:// (fedmq broker-config writes what the broker needs), or "
+            "say insecure to send everything in the clear, the password too"
+        )
+
+
 def is_loopback(address: str) -> bool:
     """Whether an address can only be reached from this machine."""
     scheme, _, rest = address.partition("://")
-    host = rest.rpartition(":")[0].strip("[]")
+    host = (rest.rpartition(":")[0] or rest).strip("[]")
     if scheme in ("ipc", "inproc") or host == "localhost":
         return True
     try:
@@ -106,7 +125,12 @@ def federation(table: Table, where: str, folder: Path) -> Federation:
     found = parse(Federation, {**table, "rounds": rounds}, where, also=("rounds.preset",))
     if found.rule not in RULES:
         raise ConfigInvalid(f"{where}: rule is {found.rule!r}; there are {', '.join(RULES)}")
-    link = replace(found.link, key=folder / found.link.key, enrolled=folder / found.link.enrolled)
+    link = replace(
+        found.link,
+        key=folder / found.link.key,
+        enrolled=folder / found.link.enrolled,
+        broker=found.link.broker.located(folder),
+    )
     is_path = "/" in found.bundle or (folder / found.bundle).is_dir()
     bundle = str(folder / found.bundle) if is_path else found.bundle
     return replace(found, run=folder / found.run, link=link, bundle=bundle)

@@ -1,7 +1,7 @@
 """Driving a core: the one loop that joins frames, timers, finished work and a person's wish to stop.
 
-Both shells use it; what they add is what an effect other than Send and Log means. Work that an effect started comes
-back as an event, a function of the time that the core is then told.
+Both shells use it; what they add is what an effect other than Send, Publish and Log means. Work that an effect started
+comes back as an event, a function of the time that the core is then told.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fedmq.core import Core, Event
-from fedmq.effects import Done, Effect, Log, Send
-from fedmq.transports import Link
+from fedmq.effects import Done, Effect, Log, Publish, Send
+from fedmq.transports import GONE, Broadcasting, Link
 
 Perform = Callable[[Effect], Awaitable[Event] | None]
 INTERRUPTED = Done("interrupted")
@@ -47,7 +47,8 @@ class Drive:
                 effects: list[Effect] = []
                 if receiving in finished:
                     for peer, frame in receiving.result():
-                        effects += self._core.receive(peer, frame, self._clock())
+                        now = self._clock()
+                        effects += self._core.lost(peer, now) if frame == GONE else self._core.receive(peer, frame, now)
                     receiving = asyncio.ensure_future(self._link.recv())
                 for work in self._work & finished:
                     self._work.discard(work)
@@ -72,6 +73,9 @@ class Drive:
                 case Send(peers, frame):
                     for peer in await self._link.send(peers, frame):
                         queue.extend(self._core.lost(peer, self._clock()))
+                case Publish(frame, lasting):
+                    assert isinstance(self._link, Broadcasting)
+                    await self._link.publish(frame, lasting)
                 case Log() as log:
                     self._log(log)
                 case Done() as found:

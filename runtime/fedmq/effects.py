@@ -25,6 +25,17 @@ class Send:
 
 
 @dataclass(frozen=True)
+class Publish:
+    """Hand this frame to the link once, for all nodes that are there; a lasting one also for those that come later.
+
+    Only a core that was told that its link can do so asks for it.
+    """
+
+    frame: Frame
+    lasting: bool
+
+
+@dataclass(frozen=True)
 class Keep:
     """Make these entries durable, in this order, in one transaction; then say kept(number)."""
 
@@ -87,4 +98,4 @@ class Done:
     refused: bool = False
 
 
-Effect = Send | Keep | Log | Prepare | Train | Evaluate | Cancel | Remember | Done
+Effect = Send | Publish | Keep | Log | Prepare | Train | Evaluate | Cancel | Remember | Done

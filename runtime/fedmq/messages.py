@@ -85,6 +85,7 @@ class Welcome:
     trained    the newest version that the ledger has an accepted update from, of this node; -1 none
     seq        the last one that the ledger has from this node; the node goes on from there, also after a reinstall
     verdict    on that seq; None where it is still being written, or nothing was ever sent
+    origin     of the versions that follow; those of another origin are not meant, however new
     task       what the federation learns, opaque to the runtime
     arrays     arrays that belong to the task (class text features), opaque to the runtime
     schema     names and shapes of the params
@@ -103,6 +104,7 @@ class Welcome:
     trained: Held = -1
     disowned: Held = -1
     run: Word = ""
+    origin: Identifier = 0
     arrays: Raw = field(default=b"", repr=False)
 
 
@@ -129,6 +131,7 @@ class Model:
     """Version `version` of the params, whole (`since` -1) or as what to add to version `since`.
 
     digest     of the params that the receiver then holds, first 16 bytes of sha256; empty where the payload is exact
+    origin     a number that an aggregator's process draws where its versions may outlive it in a broker; 0 where not
     """
 
     version: Count
@@ -136,6 +139,7 @@ class Model:
     codec: Word
     digest: bytes = b""
     payload: Raw = field(default=b"", repr=False)
+    origin: Identifier = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 """The post: what an aggregator says, to whom, counted as it goes out, and gathered until the shell collects it.
 
 Who lacks the same gets the same frame, encoded once: a version costs the aggregator one encoding, however many nodes
-there are.
+there are. Where the link broadcasts, it is also handed over once. Whole versions then last: who comes later finds the
+newest there, and is sent it only after showing that it did not arrive. A difference is of use only to who holds what it
+is added to: the others are sent theirs, as over any other link.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from fedmq import codec
-from fedmq.effects import Effect, Level, Log, Send
+from fedmq.effects import Effect, Level, Log, Publish, Send
 from fedmq.journal import EventEntry, Journal, Traffic
 from fedmq.messages import Message, Task
 from fedmq.roster import Member, Roster
@@ -15,10 +18,15 @@ from fedmq.versions import Versions
 
 
 class Post:
-    """Effects on their way out, with the bytes and the events that they mean."""
+    """Effects on their way out, with the bytes and the events that they mean.
 
-    def __init__(self, roster: Roster, versions: Versions, journal: Journal, traffic: Traffic) -> None:
+    origin     what marks our versions, where the link broadcasts; 0 where it does not
+    """
+
+    def __init__(self, roster: Roster, versions: Versions, journal: Journal, traffic: Traffic, origin: int = 0) -> None:
+        self.origin = origin
         self._roster, self._versions, self._journal, self._traffic = roster, versions, journal, traffic
+        self._lasting = -1  # the version that nodes find without asking
         self._effects: list[Effect] = []
 
     def send(self, peers: Sequence[str], message: Message) -> None:
@@ -33,23 +41,42 @@ class Post:
         self._traffic.down_application += size * len(peers)
         self._effects.append(Send(tuple(peers), frame))
 
-    def bring(self, members: Iterable[Member]) -> None:
-        """Send each what it lacks to hold the newest version; nothing while that is still being written."""
+    def publish(self) -> None:
+        """Hand the newest version over for everyone, where the link can, and it is of use to everyone who is there."""
+        versions = self._versions
+        model = versions.whole if versions.lossless else versions.latest()
+        if not self.origin or model is None or versions.announced < versions.number:
+            return
+        frame = codec.encode(replace(model, origin=self.origin))
+        self._traffic.down_goodput += len(model.payload)
+        self._traffic.down_application += codec.size_bytes(frame)
+        self._effects.append(Publish(frame, lasting=versions.lossless))
+        if versions.lossless:
+            self._lasting = model.version
+        for member in self._roster.connected():
+            if versions.lossless or member.holds == model.since:
+                member.holds = model.version
+
+    def bring(self, members: Iterable[Member], *, missed: bool = False) -> None:
+        """Send each what it lacks to hold the newest version; nothing while that is still being written.
+
+        missed     they have shown that they do not find what lasts
+        """
         if self._versions.announced < self._versions.number:
             return
         behind: dict[int, list[Member]] = {}
         for member in members:
             behind.setdefault(member.holds, []).append(member)
         for held, group in behind.items():
-            for model in self._versions.news(held):
+            for model in self._versions.news(held) if missed or self._lasting < self._versions.number else ():
                 self._traffic.down_goodput += len(model.payload) * len(group)
-                self.send([member.peer for member in group], model)
+                self.send([member.peer for member in group], replace(model, origin=self.origin))
             for member in group:
                 member.holds = self._versions.number
 
-    def assign(self, members: Sequence[Member]) -> None:
+    def assign(self, members: Sequence[Member], *, missed: bool = False) -> None:
         """Bring each to the newest version that may be known, and ask it to train from there."""
-        self.bring(members)
+        self.bring(members, missed=missed)
         for member in members:
             member.task = self._versions.announced
         self.send([member.peer for member in members], Task(self._versions.announced))

@@ -124,9 +124,9 @@ class Reception:
         if member.ready and ping.activity == "idle" and (ping.version < member.holds or member.task is not None):
             member.holds = min(member.holds, ping.version)
             if member.task is not None:
-                self._post.assign([member])
+                self._post.assign([member], missed=True)
             else:
-                self._post.bring([member])
+                self._post.bring([member], missed=True)
 
     def part(self, member: Member, reason: str, left: bool, now: float) -> None:
         """Close the conversation. A node whose link is lost may still be training; one that left is not."""
@@ -217,5 +217,6 @@ class Reception:
             schema=self._job.params.schema.entries,
             evaluate_every=self._settings.evaluate_every,
             run=self._run,
+            origin=self._post.origin,
             arrays=self._job.arrays,
         )

@@ -23,7 +23,7 @@ from fedmq.ledger import Keeping, Ledger
 from fedmq.plan import Job, Settings
 from fedmq.record import LEDGER
 from fedmq.status import status
-from fedmq.transports import Link
+from fedmq.transports import Broadcasting, Link
 
 
 async def serve(
@@ -53,7 +53,8 @@ async def serve(
         )
         try:
             rng = np.random.default_rng(secrets.randbits(64))
-            aggregator = Aggregator(settings, job, ledger.past(), rng, clock())
+            origin = secrets.randbits(63) + 1 if isinstance(link, Broadcasting) else 0
+            aggregator = Aggregator(settings, job, ledger.past(), rng, clock(), origin)
 
             async def keep(batch: Keep) -> Event:
                 try:

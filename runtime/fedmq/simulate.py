@@ -1,7 +1,7 @@
 """Simulation: the same cores under a virtual clock, a queue of events in place of sockets and sleep.
 
 The driver knows the contract of a core and nothing else. What a link does to a frame, and what an effect other than
-Send leads to and when, are functions that it is given. The same seed gives the same run, to the bit.
+Send and Publish leads to and when, are functions that it is given. The same seed gives the same run, to the bit.
 """
 
 import heapq
@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from fedmq.codec import Frame
 from fedmq.core import Core, Event
-from fedmq.effects import Effect, Log, Send
+from fedmq.effects import Effect, Log, Publish, Send
 
 # (sender, receiver, frame, rng) -> the delay in seconds of each copy that arrives: none is a loss, two a duplicate.
 Carry = Callable[[str, str, Frame, Generator], Iterable[float]]
@@ -38,11 +38,15 @@ class Simulation:
         self._events: list[tuple[float, int, str, Core, Event]] = []
         self._order = count()
         self._ticks: dict[str, float] = {}
+        self._lasting: dict[str, Frame] = {}  # by sender, as a broker retains it
 
     def add(self, name: str, core: Core, perform: Perform) -> None:
         """Start a core; it takes the place of one with the same name, whose pending results are dropped."""
         self._cores[name] = (core, perform)
         self._ticks.pop(name, None)
+        for sender, frame in self._lasting.items():
+            if sender != name:
+                self._deliver(sender, name, frame)
         self._apply(name, core.tick(self.now))
 
     def remove(self, name: str) -> None:
@@ -73,6 +77,11 @@ class Simulation:
         for effect in effects:
             if isinstance(effect, Send):
                 for peer in effect.peers:
+                    self._deliver(name, peer, effect.frame)
+            elif isinstance(effect, Publish):
+                if effect.lasting:
+                    self._lasting[name] = effect.frame
+                for peer in [peer for peer in self._cores if peer != name]:
                     self._deliver(name, peer, effect.frame)
             elif isinstance(effect, Log):
                 self.logs.append((self.now, name, effect))

@@ -70,7 +70,21 @@ class Versions:
         missed = [model for model in self._recent if model.version > held]
         if len(missed) == self.number - held:
             return missed
-        return [Model(self.number, -1, EXACT.name, b"", EXACT.pack(self.broadcast, 0))]
+        return [self.whole]
+
+    def latest(self) -> Model | None:
+        """Return what brings a node from the version before to the newest, or None if it is only known whole."""
+        return self._recent[-1] if self._recent else None
+
+    @property
+    def whole(self) -> Model:
+        """The newest version, for a node that holds none."""
+        return Model(self.number, -1, EXACT.name, b"", EXACT.pack(self.broadcast, 0))
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every version goes out whole."""
+        return self._down.lossless
 
 
 def adopt(model: Model, held: Params | None, version: int, schema: Schema) -> Params | None:

@@ -6,19 +6,36 @@ never something that a frame says.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fedmq.codec import Frame
+
+AGGREGATOR = "aggregator"  # what a node's link calls the other end
+GONE: Frame = ()  # in place of a frame: the link knows that this peer cannot be reached
 
 
 class Link(Protocol):
     """One end. At a node the only peer is the aggregator."""
 
     async def recv(self) -> list[tuple[str, Frame]]:
-        """Wait for a frame; return it and what else is there already, up to a bound, each with its sender."""
+        """Wait for a frame; return it and what else is there already, up to a bound, each with its sender.
+
+        GONE in place of a frame says that its sender cannot be reached, as far as the link can know.
+        """
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Hand over one frame for each of these peers without waiting; return those that it cannot be handed to now."""
 
     async def close(self) -> None:
         """Send what was handed over, within reason, and let go."""
+
+
+@runtime_checkable
+class Broadcasting(Link, Protocol):
+    """An aggregator's end that need not send a frame once for each node."""
+
+    async def publish(self, frame: Frame, lasting: bool) -> None:
+        """Hand over one frame for all nodes that are there, and if it is lasting, for those that come later too.
+
+        At most one lasting frame is kept for them: the last one.
+        """

@@ -1,0 +1,230 @@
+"""What is particular to MQTT: a broker that restarts, refuses, or is small, and nodes that vanish."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiomqtt
+import numpy as np
+import pytest
+
+import broker
+from broker import Mosquitto
+from fedmq.codec import Limits
+from fedmq.errors import AddressUnusable, ConfigInvalid
+from fedmq.login import Login
+from fedmq.transports import GONE
+from fedmq.transports.mqtt import MqttHub, MqttLink, Topics
+
+PATIENCE_S = 60.0
+RNG = np.random.default_rng(0)
+
+
+def node(there: Mosquitto, name: str = "edge", login: Login | None = None) -> MqttLink:
+    return MqttLink.connect(there.address, "toy", name, Limits(), RNG, login or Login())
+
+
+@asynccontextmanager
+async def ends(there: Mosquitto, *names: str) -> AsyncIterator[tuple[MqttHub, list[MqttLink]]]:
+    """A hub, and nodes that it has heard."""
+    hub = await MqttHub.open(there.address, "toy", Limits(), RNG, Login())
+    nodes = [node(there, name) for name in names]
+    try:
+        for name, link in zip(names, nodes, strict=True):
+            await push(link, b"hello")
+            assert await hub.recv() == [(name, (b"hello",))]
+        yield hub, nodes
+    finally:
+        for link in nodes:
+            await link.close()
+        await hub.close()
+
+
+async def push(link: MqttLink, frame: bytes) -> None:
+    while await link.send(["aggregator"], (frame,)):  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+
+
+GHOST = """
+import asyncio, sys
+import numpy as np
+from fedmq.codec import Limits
+from fedmq.login import Login
+from fedmq.transports.mqtt import MqttLink
+async def main():
+    link = MqttLink.connect(sys.argv[1], "toy", sys.argv[2], Limits(), np.random.default_rng(0), Login())
+    while await link.send(["aggregator"], (b"boo",)):
+        await asyncio.sleep(0.01)
+    await link.recv()
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def ghost(there: Mosquitto, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A node that says one thing, as a process of its own, to be killed."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", GHOST, there.address, name)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await scenario()
+
+    asyncio.run(main())
+
+
+def test_one_publication_reaches_every_node_and_a_lasting_one_those_that_come_later(tmp_path: Path) -> None:
+    payload = os.urandom(2_000_000)
+
+    async def scenario() -> None:
+        with broker.running(tmp_path) as there:
+            async with ends(there, "a", "b") as (hub, nodes):
+                await hub.publish((b"passing",), lasting=False)
+                await hub.publish((b"lasting", payload), lasting=True)
+                for link in nodes:
+                    frames = [frame for _, frame in await link.recv()]
+                    while len(frames) < 2:
+                        frames += [frame for _, frame in await link.recv()]
+                    assert [b"".join(frame) for frame in frames] == [b"passing", b"lasting" + payload]
+                late = node(there, "late")
+                ((_, frame),) = await late.recv()
+                assert b"".join(frame) == b"lasting" + payload
+                await late.close()
+
+    run(scenario)
+
+
+def test_a_node_that_vanishes_is_reported_by_its_last_will_and_is_then_unreachable(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with broker.running(tmp_path) as there:
+            async with ends(there, "edge") as (hub, _), ghost(there, "ghost") as process:
+                assert await hub.recv() == [("ghost", (b"boo",))]
+                process.kill()
+                assert await hub.recv() == [("ghost", GONE)]
+                assert await hub.send(["edge", "ghost"], (b"news",)) == ["ghost"]
+
+    run(scenario)
+
+
+def test_a_broker_that_restarts_and_has_forgotten_everything_is_told_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with broker.running(tmp_path) as there:
+            async with ends(there, "edge") as (hub, (link,)):
+                await hub.publish((b"version",), lasting=True)
+                assert await link.recv() == [("aggregator", (b"version",))]
+                there.stop()
+                assert await hub.send(["edge"], (b"kept meanwhile",)) == []
+                there.start()
+                frames: set[bytes] = set()
+                while frames != {b"version", b"kept meanwhile"}:
+                    # What was published before the node was there again is lost: sessions see to that.
+                    await hub.send(["edge"], (b"kept meanwhile",))
+                    frames |= {b"".join(frame) for _, frame in await link.recv()}
+                await push(link, b"here again")
+                assert (await hub.recv())[-1] == ("edge", (b"here again",))
+
+    run(scenario)
+
+
+def test_frames_above_the_brokers_maximum_packet_size_are_split_also_those_for_everyone(tmp_path: Path) -> None:
+    payload = os.urandom(100_000)
+
+    async def scenario() -> None:
+        with broker.running(tmp_path, "max_packet_size 4000") as there:
+            async with ends(there, "edge") as (hub, (link,)):
+                await push(link, payload)
+                assert await hub.recv() == [("edge", (payload,))]
+                assert await hub.send(["edge"], (payload,)) == []
+                assert [b"".join(frame) for _, frame in await link.recv()] == [payload]
+                await hub.publish((payload,), lasting=True)
+                assert [b"".join(frame) for _, frame in await link.recv()] == [payload]
+
+    run(scenario)
+
+
+def test_a_broker_whose_packets_are_too_small_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with (
+            broker.running(tmp_path, "max_packet_size 1000") as there,
+            pytest.raises(AddressUnusable, match="takes packets of 1000 bytes, fedmq needs 1536"),
+        ):
+            await MqttHub.open(there.address, "toy", Limits(), RNG, Login())
+
+    run(scenario)
+
+
+def test_a_broker_that_is_not_there_or_lets_nobody_in_is_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "none").write_text("")
+
+    async def scenario() -> None:
+        port = broker.free_port()
+        with pytest.raises(AddressUnusable, match=rf"mqtt://127.0.0.1:{port} cannot be reached .*Connection refused"):
+            await MqttHub.open(f"mqtt://127.0.0.1:{port}", "toy", Limits(), RNG, Login())
+        with broker.running(tmp_path, f"allow_anonymous false\npassword_file {tmp_path / 'none'}") as there:
+            with pytest.raises(AddressUnusable, match="does not let nobody in particular in .*Not authorized"):
+                await MqttHub.open(there.address, "toy", Limits(), RNG, Login())
+            link = node(there, login=Login("edge", None))
+            with pytest.raises(AddressUnusable, match="does not let user 'edge' in"):
+                await link.recv()
+            await link.close()
+
+    run(scenario)
+
+
+def test_an_address_a_name_or_a_file_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        for address in ("mqtt:/nowhere", "mqtt://host:port", "mqtt://user@host", "mqtt://host/path"):
+            with pytest.raises(AddressUnusable, match="looks like mqtt://127.0.0.1:1883"):
+                MqttLink.connect(address, "toy", "edge", Limits(), RNG, Login())
+        with pytest.raises(ConfigInvalid, match="the password file .* cannot be read"):
+            MqttLink.connect("mqtt://localhost", "toy", "e", Limits(), RNG, Login("e", tmp_path / "missing"))
+        with pytest.raises(ConfigInvalid, match="certificates or keys cannot be read"):
+            MqttLink.connect("mqtts://localhost", "toy", "e", Limits(), RNG, Login(ca=tmp_path / "missing"))
+
+    run(scenario)
+    for name in ("", "a/b", "a+", "#"):
+        with pytest.raises(ConfigInvalid, match="is a level of its topics"):
+            Topics(name)
+
+
+def test_what_is_no_piece_of_a_frame_comes_up_under_its_senders_name_and_the_link_goes_on(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with broker.running(tmp_path) as there:
+            async with ends(there, "edge") as (hub, (link,)), aiomqtt.Client("127.0.0.1", there.port) as bad:
+                await bad.publish(Topics("toy").up("bad"), b"rubbish", qos=1)
+                assert await hub.recv() == [("bad", (b"rubbish",))]
+                await push(link, b"fine")
+                assert await hub.recv() == [("edge", (b"fine",))]
+
+    run(scenario)
+
+
+def test_the_will_of_a_process_does_not_cut_off_the_one_that_took_its_place(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with broker.running(tmp_path) as there:
+            async with ends(there, "edge") as (hub, _), ghost(there, "edge") as process:
+                assert await hub.recv() == [("edge", (b"boo",))]
+                second = node(there, "edge")
+                await push(second, b"me now")
+                assert await hub.recv() == [("edge", (b"me now",))]
+                process.kill()
+                async with ghost(there, "other") as other:
+                    assert await hub.recv() == [("other", (b"boo",))]
+                    other.kill()
+                    # Wills are published in the order of the deaths, and the first was not worth a word.
+                    assert await hub.recv() == [("other", GONE)]
+                assert await hub.send(["edge"], (b"welcome",)) == []
+                assert await second.recv() == [("aggregator", (b"welcome",))]
+                await second.close()
+
+    run(scenario)
