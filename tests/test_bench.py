@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fedmq.errors import FedmqError
-from fedmq_bench import encoder, fold, kills, latency, load, local, memory, reference, report, rows, startup
+from fedmq_bench import encoder, fold, kills, latency, ledger, load, local, memory, reference, report, rows, startup
 from fedmq_bench.commands import app
 from fedmq_bench.errors import ResultsUnusable
 from fedmq_bench.harness import Pair, figures, in_turns
@@ -111,6 +111,18 @@ def test_the_first_round_of_a_block_holds_the_echoes_and_is_not_counted() -> Non
     size = latency.Size(nodes=1, rounds=2, blocks=2)
     assert [version for version in range(9) if size.ends_block(version)] == [3, 6]
     assert [version for version in range(9) if size.counts(version)] == [1, 2, 4, 5]
+
+
+def test_ledger_measures_rounds_with_and_without_durability_beside_none() -> None:
+    found = list(ledger.measure(nodes=2, name="int8", rounds=2, repeats=1, seed=0, say=silent, dim=4))
+    assert [(row["case"], row["durable"], row["repeats"]) for row in found] == [
+        ("ledger", True, 2),
+        ("ledger", False, 2),
+    ]
+    for row in found:
+        assert row.keys() >= TWO_SIDES | {"updates_per_s", "off_updates_per_s", "alone_updates_per_s"}
+        assert row["ratio"] == pytest.approx(row["off_updates_per_s"] / row["updates_per_s"])
+        assert row["alone_updates_per_s"] > 0
 
 
 @pytest.mark.parametrize("codec", ["fp32", "int8", "fp16"])
@@ -241,6 +253,8 @@ def test_every_case_has_a_sentence() -> None:
     two = {"median_s": 1.0, "ratio": 2.0}
     found = [
         {"case": "latency", "nodes": 16, "codec": "fp32", "durable": False, "floor_median_s": 0.5, **two},
+        {"case": "ledger", "nodes": 16, "codec": "int8", "durable": True, "updates_per_s": 100.0,
+         "off_updates_per_s": 200.0, "alone_updates_per_s": 900.0, **two},
         {"case": "local", "images": 9, "model": "m", "cached_epoch_s": 1.0, "reference_epoch_s": 2.0, "ratio": 2e3},
         {"case": "encoder", "stage": "files", "model": "m", "precision": "fp32", "device": "cpu", "ratio": 1.5,
          "onnx_images_per_s": 3.0, "torch_images_per_s": 2.0},
@@ -248,6 +262,8 @@ def test_every_case_has_a_sentence() -> None:
     ]  # fmt: skip
     assert [report.sentence(row) for row in found] == [
         "round of 16 nodes, fp32 up: 1.00 s, beside bare pyzmq 500 ms, ratio 2.00 (target at most 2 x)",
+        "int8 updates of 16 nodes into the ledger, durable: 100 updates/s (the ledger alone 900), "
+        "beside no ledger 200 updates/s, ratio 2.00 (target at most 1.5 x: missed)",
         "local epoch of 9 images, m: 1.00 s, beside both encoders per batch 2.0 s, ratio 2,000 "
         "(target at least 1,000 x)",
         "encode from JPEG files, m fp32 on cpu: 3.0 images/s, beside eager PyTorch 2.0 images/s, ratio 1.50",

@@ -109,3 +109,60 @@ def test_nodes_that_were_connected_are_waited_for_after_a_restart_but_not_for_ev
     fleet.run(stop=lambda: len(fleet.versions()) == 4)
     found = [(entry.version, entry.updates, entry.closed_at) for entry in fleet.versions()]
     assert found[2:] == [(3, 1, 8.5), (4, 1, 9.5)]
+
+
+MONTH_S, DAY_S = 30 * 86_400.0, 86_400.0
+
+
+@pytest.mark.parametrize("reinstalled", [False, True])
+def test_a_node_that_comes_back_after_a_month_to_a_restarted_aggregator_goes_on_after_its_last_seq(
+    tmp_path: Path, reinstalled: bool
+) -> None:
+    """Its link is gone for a month, in which the other node makes a version a day. The same process then delivers what
+    it has kept, which is too old; a new one knows nothing. Either learns the newest version, and its next one counts.
+    """
+    path = tmp_path / "ledger.sqlite"
+    gone = [False]
+
+    def carry(sender: str, receiver: str, frame: Frame, rng: Generator) -> tuple[float, ...]:
+        return () if gone[0] and "away" in (sender, receiver) else (0.1,)
+
+    settings = Settings("test", rounds=PRESETS["fedasync"], codec=Codecs("int8", "fp16"), pulse=Pulse(3600.0, 7200.0))
+    fleet = Fleet(settings, {"stays": Worker(train_s=DAY_S), "away": Worker(train_s=DAY_S)}, carry=carry)
+    fleet.ledger = open_ledger(path)
+    fleet.run(until_s=2.5 * DAY_S)
+    gone[0] = True
+    fleet.run(until_s=MONTH_S)
+    restart(fleet, path)
+    fleet.run(until_s=MONTH_S + DAY_S)
+    before = {row["node"]: row["seq"] for row in Record.open(path).updates()}
+    assert (before["away"], before["stays"] > 25) == (2, True)
+    gone[0] = False
+    if reinstalled:
+        fleet.simulation.remove("away")
+        fleet.start_node("away")
+    fleet.run(until_s=MONTH_S + 3 * DAY_S)
+    rows = [row for row in Record.open(path).updates() if row["node"] == "away"]
+    late = [] if reinstalled else [(3, "too_stale")]
+    found = [(row["seq"], row["code"]) for row in rows if row["seq"] > 2]
+    assert found[: len(late) + 1] == [*late, (3 + len(late), "accepted")]
+    accepted = sorted(row["number"] for row in Record.open(path).updates() if row["number"] is not None)
+    assert accepted == list(range(len(accepted)))
+
+
+def test_a_restart_resumes_with_whoever_is_connected_then(tmp_path: Path) -> None:
+    """Everyone whom the ledger knows is gone for good, and somebody else comes."""
+    path = tmp_path / "ledger.sqlite"
+    settings = Settings("test", codec=Codecs("fp32", "fp32"), start_nodes=2, pulse=Pulse(1.0, 5.0))
+    fleet = Fleet(settings, {"old-1": Worker(), "old-2": Worker(), "new": Worker()})
+    fleet.simulation.remove("new")
+    fleet.ledger = open_ledger(path)
+    fleet.run(until_s=2.5)
+    fleet.simulation.remove("old-1")
+    fleet.simulation.remove("old-2")
+    restart(fleet, path)
+    fleet.start_node("new")
+    fleet.run(stop=lambda: len(fleet.versions()) == 4)
+    rows = Record.open(path).versions()
+    assert [row["version"] for row in rows] == [0, 1, 2, 3, 4]
+    assert [row["updates"] for row in rows] == [0, 2, 2, 1, 1]

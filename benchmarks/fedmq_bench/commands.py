@@ -55,6 +55,30 @@ def latency(
 
 
 @bench.command()
+def ledger(
+    ctx: typer.Context,
+    nodes: Annotated[int, typer.Option(min=1, help="Node processes.")] = 16,
+    codec: Annotated[str, typer.Option(help="Codec of the updates.")] = "int8",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds per turn.")] = 10,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each kind.")] = 5,
+    seed: Seed = 0,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure updates per second with a durable ledger and with one that does not wait, beside none at all.
+
+    Example: fedmq bench ledger --repeats 3
+    """
+    from fedmq_bench import ledger as benchmark
+    from fedmq_bench import machine, options, rows
+
+    (name,) = options.codecs(codec)
+    found = benchmark.measure(nodes, name, rounds, repeats, seed, _say)
+    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("ledger", as_json, keep, out))
+
+
+@bench.command()
 def fold(
     ctx: typer.Context,
     codec: CodecNames = "fp32,int8,fp16",

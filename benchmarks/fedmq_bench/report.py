@@ -91,6 +91,18 @@ def _latency(row: Row) -> Line:
     )
 
 
+def _ledger(row: Row) -> Line:
+    kind = "durable" if row["durable"] else "without waiting for the disk"
+    aim = Target(1.5) if (row["nodes"], row["codec"], row["durable"]) == (16, "int8", True) else None
+    return Line(
+        f"{row['codec']} updates of {row['nodes']} nodes into the ledger, {kind}",
+        f"{row['updates_per_s']:.0f} updates/s (the ledger alone {row['alone_updates_per_s']:.0f})",
+        f"no ledger {row['off_updates_per_s']:.0f} updates/s",
+        _ratio(row),
+        aim.verdict(row["ratio"]) if aim else "",
+    )
+
+
 def _fold(row: Row) -> Line:
     aim = {"fp32": Target(1.3), "int8": Target(3.0)}.get(row["codec"])
     return Line(
@@ -169,6 +181,7 @@ class _Case:
 
 _CASES: Mapping[str, _Case] = {
     "latency": _Case(_latency, ("link", "nodes", "codec", "down", "durable")),
+    "ledger": _Case(_ledger, ("nodes", "codec", "durable")),
     "fold": _Case(_fold, ("codec",)),
     "local": _Case(_local, ("model", "images")),
     "encoder": _Case(_encoder, ("device", "stage", "model", "precision")),

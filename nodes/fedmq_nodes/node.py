@@ -383,6 +383,7 @@ class Node:
                 version=self.version,
                 proof=b"" if self.params is None else proof(self.params),
                 software=who.software,
+                protocols=(codec.OLDEST, codec.PROTOCOL),
             )
         )
 

@@ -2,18 +2,23 @@
 
     offset  size  field
     0       3     "fmq"
-    3       1     protocol, 1
+    3       1     protocol, 1: the oldest whose readers understand this frame
     4       4     n, length of the envelope, little-endian unsigned
     8       n     envelope, msgpack: [kind, {field: value}, [length of each section]]
     8+n           the sections, one after the other, nothing behind them
 
 `kind` is the message's name in lower case. A field that is absent has its default; a field that is unknown is ignored,
-so that a newer sender can say more. Raw fields (payloads, arrays) are the sections, in the order of their declaration.
-Integers and strings are as msgpack has them, enumerations are strings, extension types are not allowed.
+so that a newer sender can say more, and an older one less. Raw fields (payloads, arrays) are the sections, in the order
+of their declaration. Integers and strings are as msgpack has them, enumerations are strings, extension types are not
+allowed.
 
 A link that carries several parts may send the head (up to the end of the envelope) and each section as a part of its
 own, which spares copying the payload; joined, they are the same frame. Sizes are checked before anything is unpacked,
 and nothing that a peer sends makes `decode` raise anything but BadFrame.
+
+A frame of any protocol from OLDEST to PROTOCOL is read, and what is sent is marked OLDEST. A node says in its hello
+which ones it reads, the aggregator answers with the newest that both read, or refuses with both ranges. What only
+readers of a newer protocol understand is marked with that, and sent to those alone.
 """
 
 import struct
@@ -28,7 +33,7 @@ from fedmq.errors import BadFrame
 from fedmq.messages import Buffer, Message, Raw
 from fedmq.quantities import Amount, Positive
 
-PROTOCOL = 1
+OLDEST, PROTOCOL = 1, 1
 MAGIC = b"fmq"
 PRELUDE = struct.Struct("<3sBI")
 
@@ -66,6 +71,17 @@ _FORMS: Mapping[type[Message], _Form] = {message: _form(message) for message in 
 _KINDS: Mapping[str, _Form] = {form.kind: form for form in _FORMS.values()}
 
 
+def spoken() -> str:
+    """Return the protocols that this end reads, in words."""
+    return str(PROTOCOL) if OLDEST == PROTOCOL else f"{OLDEST} to {PROTOCOL}"
+
+
+def agreed(oldest: int, newest: int) -> int | None:
+    """Return the newest protocol that this end and one that reads these both read, or None: there is none."""
+    common = min(newest, PROTOCOL)
+    return common if common >= max(oldest, OLDEST) else None
+
+
 def encode(message: Message) -> Frame:
     """Return the frame in parts: the head, then each section that is not empty, uncopied."""
     form = _FORMS[type(message)]
@@ -76,7 +92,7 @@ def encode(message: Message) -> Frame:
             values[f.name] = asdict(value) if is_dataclass(value) else value  # type: ignore[arg-type]
     sections = [getattr(message, name) for name in form.raw]
     envelope = msgpack.packb([form.kind, values, [len(section) for section in sections]])
-    head = PRELUDE.pack(MAGIC, PROTOCOL, len(envelope)) + envelope
+    head = PRELUDE.pack(MAGIC, OLDEST, len(envelope)) + envelope
     return (head, *(section for section in sections if len(section)))
 
 
@@ -119,9 +135,9 @@ def _unpack_envelope(head: memoryview, limits: Limits) -> tuple[str, dict[str, A
     magic, protocol, length = PRELUDE.unpack_from(head)
     if magic != MAGIC:
         raise BadFrame("not_fedmq", f"a frame begins with {MAGIC!r}, this one with {magic!r}")
-    if protocol != PROTOCOL:
+    if not OLDEST <= protocol <= PROTOCOL:
         raise BadFrame(
-            "protocol_mismatch", f"the peer speaks protocol {protocol}, this end {PROTOCOL}; upgrade the older"
+            "protocol_mismatch", f"the peer speaks protocol {protocol}, this end {spoken()}; upgrade the older"
         )
     if length > limits.envelope_bytes:
         raise BadFrame("too_large", f"envelope of {length} bytes, limit is {limits.envelope_bytes}")

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from fedmq.codec import Frame
 from fedmq.core import Core, Event
 from fedmq.effects import Done, Effect, Log, Publish, Send
 from fedmq.transports import GONE, Broadcasting, Link
@@ -35,28 +36,29 @@ class Drive:
         """Drive the core until it is done, or `stop` is set; an exception of its work ends it too."""
         receiving = asyncio.ensure_future(self._link.recv())
         stopping = asyncio.ensure_future(stop.wait())
+        frames: deque[tuple[str, Frame]] = deque()
         try:
             done = await self._apply(self._core.tick(self._clock()))
             while done is None:
                 awaited: set[asyncio.Future[Any]] = {receiving, stopping, *self._work}
-                finished, _ = await asyncio.wait(
-                    awaited,
-                    timeout=self._time_left(),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                effects: list[Effect] = []
-                if receiving in finished:
-                    for peer, frame in receiving.result():
-                        now = self._clock()
-                        effects += self._core.lost(peer, now) if frame == GONE else self._core.receive(peer, frame, now)
+                # Frames that came together are taken one by one: what the first asks for begins before the last is read
+                timeout = 0 if frames else self._time_left()
+                await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                if not frames and receiving.done():
+                    frames.extend(receiving.result())
                     receiving = asyncio.ensure_future(self._link.recv())
-                for work in self._work & finished:
+                effects: list[Effect] = []
+                if frames:
+                    peer, frame = frames.popleft()
+                    now = self._clock()
+                    effects += self._core.lost(peer, now) if frame == GONE else self._core.receive(peer, frame, now)
+                for work in [work for work in self._work if work.done()]:
                     self._work.discard(work)
                     effects += work.result()(self._clock())
                 if self._time_left() == 0:
                     effects += self._core.tick(self._clock())
                 done = await self._apply(effects)
-                if done is None and stopping in finished:
+                if done is None and stopping.done():
                     done = await self._apply(self._stopped()) or INTERRUPTED
             return done
         finally:

@@ -46,6 +46,7 @@ class Hello:
 
     federation    that it means to join; empty is whichever listens there
     version       newest that it holds, -1 none; `proof` is the digest of its params
+    protocols     the oldest and the newest that it reads; a node that does not say reads the first
     """
 
     session: Identifier
@@ -58,6 +59,7 @@ class Hello:
     version: Held = -1
     proof: bytes = b""
     software: Word = ""
+    protocols: tuple[Count, Count] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Welcome:
     arrays     arrays that belong to the task (class text features), opaque to the runtime
     schema     names and shapes of the params
     run        which run this is, of all those that a federation of this name may have had; empty is unknown
+    protocol   the newest that both ends read
     """
 
     session: Identifier
@@ -105,6 +108,7 @@ class Welcome:
     disowned: Held = -1
     run: Word = ""
     origin: Identifier = 0
+    protocol: Count = 1
     arrays: Raw = field(default=b"", repr=False)
 
 

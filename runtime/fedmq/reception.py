@@ -24,6 +24,11 @@ LONGEST = 2000  # characters of a sentence on the wire; what a node says of itse
 
 def objection(hello: Hello, settings: Settings, job: Job) -> tuple[str, str] | None:
     """Return the reason code and the sentence with which to refuse, or None: welcome."""
+    if codec.agreed(*hello.protocols) is None:
+        oldest, newest = hello.protocols
+        return "protocol_mismatch", (
+            f"the node reads protocols {oldest} to {newest}, this end {codec.spoken()}; upgrade the older"
+        )
     if hello.federation not in ("", settings.federation):
         return (
             "wrong_federation",
@@ -86,6 +91,7 @@ class Reception:
         if hello.session != member.session.number:
             self._begin(member, hello.session, now)
         member.session.receive(hello, now)
+        member.protocol = codec.agreed(*hello.protocols) or codec.OLDEST
         member.name, member.ready, member.returning, member.reason = hello.name, False, False, ""
         versions = self._collector.versions
         member.holds = hello.version if versions.has(hello.version, hello.proof) else -1
@@ -218,5 +224,6 @@ class Reception:
             evaluate_every=self._settings.evaluate_every,
             run=self._run,
             origin=self._post.origin,
+            protocol=member.protocol,
             arrays=self._job.arrays,
         )

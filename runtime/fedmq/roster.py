@@ -22,6 +22,7 @@ class Member:
     trained      newest version that it has delivered from; -1 none
     verdict      on the update `session.seq`; None while that is being written, or there was none
     zero_shot    accuracy of the frozen model on its own test split; `accuracy` that of version `reported`
+    protocol     the newest that it and we read
     returning    it was connected before a restart of the aggregator, and may come back
     past         session numbers of its earlier processes
     """
@@ -47,6 +48,7 @@ class Member:
     zero_shot: float | None = None
     accuracy: float | None = None
     reported: int = -1
+    protocol: int = 1
     returning: bool = False
     past: deque[int] = field(default_factory=lambda: deque(maxlen=PAST_SESSIONS))
 

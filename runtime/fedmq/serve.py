@@ -56,16 +56,17 @@ async def serve(
             origin = secrets.randbits(63) + 1 if isinstance(link, Broadcasting) else 0
             aggregator = Aggregator(settings, job, ledger.past(), rng, clock(), origin)
 
-            async def keep(batch: Keep) -> Event:
+            async def kept(batch: Keep, writing: Awaitable[None]) -> Event:
                 try:
-                    await in_thread(ledger.keep, batch.entries, clock())
+                    await writing
                 except NotKept as error:
                     return partial(aggregator.unkept, batch.number, str(error))
                 return partial(aggregator.kept, batch.number)
 
             def perform(effect: Effect) -> Awaitable[Event]:
                 assert isinstance(effect, Keep)
-                return keep(effect)
+                # The thread begins now, and not when the loop next has time: frames may be waiting to be read.
+                return kept(effect, in_thread(ledger.keep, effect.entries, clock()))
 
             control = Control(folder, lambda: status(aggregator, clock()))
             try:
