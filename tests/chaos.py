@@ -193,7 +193,7 @@ class Chaos:
         self._start(AGGREGATOR)
         self._until(self.simulation.now + PATIENCE_S, lambda: len(self.done) == len(self.parties))
         ends = {name: self.done[name].reason if name in self.done else "nothing" for name in self.parties}
-        assert ends == dict.fromkeys(self.parties, "finished")
+        assert ends == dict.fromkeys(self.parties, "finished"), f"the end was {ends}"
         found = [version.version for version in self.watch.versions]
         assert found == list(range(len(found)))
         for name in self.plan.nodes:
