@@ -25,7 +25,7 @@ from fedmq_bench.harness import Say
 from fedmq_bench.processes import hear_all, processes
 from fedmq_bench.untrained import METHOD, schema, take_part
 from fedmq_models import bundle
-from fedmq_nodes.node import Introduction
+from fedmq_nodes.greeting import Introduction
 
 LABELS = ("dog", "cat", "fish")
 HEAVY = ("torch", "onnxruntime")
