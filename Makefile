@@ -1,6 +1,6 @@
 # make demo   the main job, end to end, on the embedded default
 # make test   style, types and tests
-# make chaos  thousands of federations in which everything goes wrong: make chaos SEEDS=100000 FROM=3000
+# make chaos  thousands of federations in which everything goes wrong: make chaos SEEDS=100000 FROM=2000
 VENV ?= .venv
 BIN = $(VENV)/bin
 

@@ -15,7 +15,8 @@ from fedmq.ledger import Ledger
 from fedmq.past import Past
 from fedmq.plan import Job, Settings
 from fedmq.simulate import Carry, Simulation, instantly
-from fedmq_nodes.node import Evaluated, Introduction, Node, Trained
+from fedmq_nodes.greeting import Introduction
+from fedmq_nodes.node import Evaluated, Node, Trained
 
 SCHEMA = Schema((("weight", (3, 4)), ("bias", (3,))))
 SPACE = "a" * 64

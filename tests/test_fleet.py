@@ -24,7 +24,7 @@ from fedmq.record import LEDGER, Record
 from fedmq_models import bundle as bundles
 from fedmq_models.encode.preprocess import pixels
 from fedmq_models.tiny import images as tiny
-from fedmq_nodes import fleetfile, up, use
+from fedmq_nodes import fleetfile, state, up, use
 from fedmq_nodes.fleet import RunningFleet
 from fedmq_nodes.live import View
 from toy import bundle, features
@@ -151,6 +151,38 @@ def test_a_node_that_is_killed_with_sigkill_and_started_again_costs_nothing() ->
     record = Record.open(Path(summary["run"]) / LEDGER)
     seqs = [row["seq"] for row in record.updates() if row["node"] == "b"]
     assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_an_update_that_a_killed_node_could_not_send_is_sent_by_its_next_process() -> None:
+    """The aggregator dies while the node trains; the node is killed once it has what it learned on its disk."""
+    Path("federation.toml").write_text(FEDERATION.replace("start_nodes = 2", "start_nodes = 1"))
+    node = ("join", "--bundle", "./toy", "--features", "a.npz", "--name", "a", "--state", "state")
+    with serving("federation.toml") as (first, address):
+        with started(*node, "--examples-per-s", "40", address, log="a.log") as dies:
+            wait_for_version(Path("run"), 1)
+            first.kill()
+            first.wait(PATIENCE_S)
+            before = [row["seq"] for row in Record.open(Path("run") / LEDGER).updates()]
+            kept = wait_for_unsent(dies, len(before) + 1)
+        again = ("--set", f"link.address={address}", "--set", f"stop.versions={len(before) + 1}")
+        with serving("federation.toml", *again) as (second, _), started(*node, address, log="b.log"):
+            assert second.wait(PATIENCE_S) == 0
+    updates = Record.open(Path("run") / LEDGER).updates()
+    assert [row["seq"] for row in updates] == [*before, kept.seq]
+    found = updates[-1]
+    told = (found["code"], found["base_version"], found["loss"], found["train_s"])
+    assert told == ("accepted", kept.base_version, kept.loss, kept.train_s)
+
+
+def wait_for_unsent(node: subprocess.Popen[str], seq: int) -> Update:
+    """Wait until the update with this seq is on the disk of a node, which must live so long."""
+    while True:
+        with pytest.raises(subprocess.TimeoutExpired):
+            node.wait(0.1)
+        for memory in Path("state").glob("a-*/memory"):
+            update = state.unpack(memory)[0].update
+            if update is not None and update.seq == seq:
+                return update
 
 
 def test_ctrl_c_stops_an_aggregator_cleanly_and_the_next_start_goes_on() -> None:

@@ -88,10 +88,20 @@ def test_a_process_that_said_hello_and_nothing_else_does_not_oust_the_one_that_l
     desk = Desk()
     desk.say("edge", replace(HELLO, session=2), Ready(2, 10, 0))
     assert kinds(desk.say("edge", HELLO)) == [Welcome]
+    assert kinds(desk.say("edge", replace(HELLO, session=2))) == []
+    desk.wait(5.0)
     assert kinds(desk.say("edge", replace(HELLO, session=2))) == [Welcome]
     assert kinds(desk.say("edge", Ready(2, 10, 0))) == [Model, Task]
     ((_, refusal),) = desk.say("edge", HELLO)
     assert (refusal.session, refusal.reason) == (1, "replaced")  # type: ignore[union-attr]
+
+
+def test_a_hello_that_its_dead_sender_had_doubled_does_not_oust_its_successor_before_that_has_spoken() -> None:
+    desk = Desk()
+    desk.say("edge", HELLO, Ready(1, 10, 0))
+    assert kinds(desk.say("edge", replace(HELLO, session=2))) == [Welcome]
+    assert kinds(desk.say("edge", HELLO)) == []
+    assert kinds(desk.say("edge", Ready(2, 10, 0))) == [Model, Task]
 
 
 def test_sentences_that_a_long_hello_makes_can_still_be_read() -> None:

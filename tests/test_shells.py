@@ -23,8 +23,8 @@ from fedmq.transports.zmq import ZmqHub, ZmqLink
 from fedmq_models.bundle import Bundle
 from fedmq_nodes import task
 from fedmq_nodes.errors import DataUnusable
+from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.join import Pace, Shell
-from fedmq_nodes.node import Introduction
 from fedmq_nodes.sources import Split
 from toy import DIM, Toy, bundle, job
 

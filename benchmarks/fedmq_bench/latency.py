@@ -32,7 +32,7 @@ from fedmq_bench import floor
 from fedmq_bench.harness import Pair, Say, figures
 from fedmq_bench.processes import hear, hear_all, processes
 from fedmq_bench.untrained import METHOD, params, schema, take_part
-from fedmq_nodes.node import Introduction
+from fedmq_nodes.greeting import Introduction
 
 SPACE = "0" * 64
 NAME = "latency"

@@ -22,7 +22,7 @@ from fedmq_bench.harness import Say
 from fedmq_bench.processes import hear_all, processes
 from fedmq_bench.served import Seen, aggregator, write_bundle
 from fedmq_bench.untrained import METHOD, schema, take_part
-from fedmq_nodes.node import Introduction
+from fedmq_nodes.greeting import Introduction
 
 LOOK_S = 0.1
 SETTLED = 0.2  # share of a run after which memory is expected to grow no more

@@ -18,7 +18,7 @@ from fedmq_bench.harness import Say
 from fedmq_bench.processes import hear_all, processes
 from fedmq_bench.served import Seen, aggregator, write_bundle
 from fedmq_bench.untrained import METHOD, schema, take_part
-from fedmq_nodes.node import Introduction
+from fedmq_nodes.greeting import Introduction
 
 LOOK_S = 0.05
 FEDERATION = """

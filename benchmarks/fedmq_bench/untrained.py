@@ -18,7 +18,8 @@ from fedmq.delta import Arrays, Params, Schema
 from fedmq.drive import Drive
 from fedmq.effects import Done, Effect, Prepare, Remember, Train
 from fedmq.transports.zmq import ZmqLink
-from fedmq_nodes.node import Introduction, Node, Trained
+from fedmq_nodes.greeting import Introduction
+from fedmq_nodes.node import Node, Trained
 
 METHOD = "fedclip"
 STEP = 6e-4  # standard deviation of a value of a delta, about that of FedCLIP's local epoch

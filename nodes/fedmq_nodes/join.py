@@ -22,7 +22,8 @@ from fedmq.seeds import seed
 from fedmq.transports import Link
 from fedmq_models.training import warm_up
 from fedmq_nodes import task
-from fedmq_nodes.node import Introduction, Node
+from fedmq_nodes.greeting import Introduction
+from fedmq_nodes.node import Node
 from fedmq_nodes.sources import Data, Progress, Source, Split
 from fedmq_nodes.state import State
 from fedmq_nodes.trainer import Trainer

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from numpy.random import Generator
 
 from fedmq import codec
-from fedmq.compress import CODECS
 from fedmq.delta import Params, Schema, subtract
 from fedmq.effects import Cancel, Done, Effect, Evaluate, Level, Log, Prepare, Remember, Send, Train
 from fedmq.errors import BadFrame, BadPayload, RemoteError
@@ -18,7 +17,6 @@ from fedmq.memory import Memory
 from fedmq.messages import (
     Bye,
     Code,
-    Hello,
     Message,
     Model,
     Ping,
@@ -32,23 +30,12 @@ from fedmq.messages import (
 )
 from fedmq.seeds import seed
 from fedmq.session import Receipt, Session, Side, State
-from fedmq.versions import adopt, proof
+from fedmq.versions import adopt
 from fedmq_nodes.contact import Contact
+from fedmq_nodes.greeting import Introduction, problem
 from fedmq_nodes.outbox import Outbox
 
 AGGREGATOR = "aggregator"
-
-
-@dataclass(frozen=True)
-class Introduction:
-    """What a node says of itself before it knows the task."""
-
-    federation: str
-    name: str
-    feature_space: str
-    dim: int
-    methods: tuple[str, ...]
-    software: str = ""
 
 
 @dataclass(frozen=True)
@@ -248,8 +235,8 @@ class Node:
     def _settle_in(self, welcome: Welcome, now: float) -> None:
         """Take up the conversation where the aggregator knows it to be."""
         before, self._welcome = self._welcome, welcome
-        if (problem := _problem(welcome, before)) is not None:
-            self._finish(*problem, refused=True)
+        if (why := problem(welcome, before)) is not None:
+            self._finish(*why, refused=True)
             return
         self._contact.welcomed(welcome.heartbeat_s, now)
         if 0 <= welcome.disowned == self.version:
@@ -370,22 +357,7 @@ class Node:
     def _say_hello(self) -> None:
         if self._contact.greetings > 1:
             self._log("info", "aggregator.awaited", greetings=self._contact.greetings)
-        who = self.who
-        self._send(
-            Hello(
-                session=self._session.number,
-                federation=who.federation,
-                name=who.name,
-                feature_space=who.feature_space,
-                dim=who.dim,
-                methods=who.methods,
-                codecs=tuple(CODECS),
-                version=self.version,
-                proof=b"" if self.params is None else proof(self.params),
-                software=who.software,
-                protocols=(codec.OLDEST, codec.PROTOCOL),
-            )
-        )
+        self._send(self.who.hello(self._session.number, self.version, self.params))
 
     def _finish(self, reason: str, text: str, *, refused: bool) -> None:
         self._done = True
@@ -404,15 +376,3 @@ class Node:
             self._memory = memory
             effects.insert(0, Remember(memory))
         return effects
-
-
-def _problem(welcome: Welcome, before: Welcome | None) -> tuple[str, str] | None:
-    """Return why this node cannot do what the welcome asks for, as (reason, sentence), or None: it can."""
-    if welcome.up not in CODECS:
-        known = ", ".join(CODECS)
-        return "unknown_codec", f"the federation wants updates as {welcome.up!r}, this node knows {known}"
-    if before is not None and (welcome.task, welcome.schema) != (before.task, before.schema):
-        return "another_task", "the federation at this address now learns something else; join it again"
-    if before is not None and before.run not in ("", welcome.run):
-        return "another_run", f"the federation has begun anew: run {welcome.run}, was {before.run}; join it again"
-    return None

@@ -55,7 +55,7 @@ class State:
             if self._unsent not in (None, memory.run):
                 os.replace(self.path, self.path.with_suffix(f".{self._unsent or 'unnamed'}"))
             with partial.open("wb") as file:
-                file.write(_pack(memory, self._who))
+                file.write(pack(memory, self._who))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, self.path)
@@ -74,7 +74,7 @@ class State:
         try:
             if not self.path.exists():
                 return Memory()
-            found, who = _unpack(self.path)
+            found, who = unpack(self.path)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, FedmqError) as error:
             return self._set_aside(str(error))
         if who != self._who:
@@ -114,7 +114,8 @@ def opened(folder: Path, name: str, federation: str, feature_space: str, log: Ca
         raise StateUnusable(f"the state of node {name}: {error}") from error
 
 
-def _pack(memory: Memory, who: Mapping[str, str]) -> bytes:
+def pack(memory: Memory, who: Mapping[str, str]) -> bytes:
+    """Return the file of this memory."""
     tensors: dict[str, NDArray[np.generic]] = {}
     schema = None
     if memory.update is not None:
@@ -125,7 +126,8 @@ def _pack(memory: Memory, who: Mapping[str, str]) -> bytes:
     return bytes(save(tensors, {"format": FORMAT, "facts": facts, "digest": _digest(facts, tensors)}))
 
 
-def _unpack(path: Path) -> tuple[Memory, dict[str, str]]:
+def unpack(path: Path) -> tuple[Memory, dict[str, str]]:
+    """Return what a file holds, and of which node; raises what is wrong with it."""
     with safe_open(path, framework="np") as file:
         notes = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

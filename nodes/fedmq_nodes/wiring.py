@@ -17,8 +17,8 @@ from fedmq.serve import serve
 from fedmq_models import bundle as bundles
 from fedmq_models.training import Training
 from fedmq_nodes import links, state, task
+from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.join import Pace, Shell
-from fedmq_nodes.node import Introduction
 from fedmq_nodes.options import NodeOptions, user_cache
 from fedmq_nodes.sources import Progress
 

@@ -81,6 +81,8 @@ class Reception:
         returns    the objection, if the node is to blame for being refused
         """
         member = self._roster.members.get(peer)
+        if member is not None and self._is_undecided(member, hello, now):
+            return None
         objected = objection(hello, self._settings, self._job)
         if (no := objected or self._no_place(member, hello, finished)) is not None:
             self._post.log("warning", "node.refused", now, node=peer, name=hello.name, reason=no[0], text=no[1])
@@ -172,10 +174,18 @@ class Reception:
                 member.returning = False
                 self._collector.round.lose(member.peer, now)
 
+    def _is_undecided(self, member: Member, hello: Hello, now: float) -> bool:
+        """Whether it is not known yet which of two processes lives: this one, or a later one that said hello alone.
+
+        A hello may be the last thing that is heard of a process that died, and may be overtaken by its successor's. Who
+        lives will say more, or say it again.
+        """
+        session, patience_s = member.session, 2 * self._settings.pulse.heartbeat_s
+        return hello.session in member.past and not session.alive and session.silent_for(now) <= patience_s
+
     def _no_place(self, member: Member | None, hello: Hello, finished: bool) -> tuple[str, str] | None:
         """Return why a node that could take part may not, through no fault of its own."""
         if member is not None:
-            # A hello that was overtaken by the next process's is all that is ever heard of its sender.
             replaced = hello.session in member.past and member.session.alive
             return ("replaced", f"another process has joined as {hello.name!r}") if replaced else None
         if finished:
