@@ -14,7 +14,7 @@ from fedmq.core import Event
 from fedmq.delta import Arrays, Params, Schema
 from fedmq.drive import Drive
 from fedmq.effects import Effect, Keep, Log, Prepare, Train
-from fedmq.messages import Hello, Ping, Ready
+from fedmq.messages import Hello, Message, Ping, Ready
 from fedmq.past import Past
 from fedmq.plan import Settings, Stop
 from fedmq.rounds import PRESETS
@@ -60,7 +60,8 @@ class Deaf:
             while True:
                 self.joined += 1
                 hello = Hello(self.joined, "test", "deaf", SPACE, 4, ("fedclip",), ("fp32",))
-                for message in (hello, Ready(self.joined, 10, 0), *[Ping(self.joined, -1, "idle")] * 9):
+                said: list[Message] = [hello, Ready(self.joined, 10, 0), *[Ping(self.joined, -1, "idle")] * 9]
+                for message in said:
                     writer.write(zmtp((b"deaf", *codec.encode(message))))
                 await writer.drain()
                 await asyncio.sleep(0.002)  # of the order of a round
