@@ -37,7 +37,7 @@ def enrolments(found: Sequence[Enrolment]) -> None:
     for one in found:
         since = str(np.datetime64(int(one.since_at), "s")).replace("T", " ")
         state = Text(one.state, {"enrolled": "green", "unusable": "red"}.get(one.state, "dim"))
-        table.add_row(one.name, state, since, one.fingerprint, Text(one.key or one.problem))
+        table.add_row(Text(one.name), state, since, one.fingerprint, Text(one.key or one.problem))
     Console().print(table)
 
 
