@@ -117,7 +117,7 @@ class Client(aiomqtt.Client):
 
 
 class Broker:
-    """A broker at an address such as mqtt://127.0.0.1:1883, or mqtts:// for TLS."""
+    """A broker at an address such as mqtt://127.0.0.1:1883, or mqtts:// for TLS, which makes it private."""
 
     def __init__(self, address: str, login: Login) -> None:
         """Read the address and the files that the login names.
@@ -134,9 +134,9 @@ class Broker:
             raise AddressUnusable(
                 f"{address} cannot be used: the address of a broker looks like mqtt://127.0.0.1:1883 or mqtts://host"
             )
-        self._host, self._port = host, port or PORTS[scheme]
+        self._host, self.port, self.is_private = host, port or PORTS[scheme], scheme == "mqtts"
         self._user, self._password = login.user, _password(login)
-        self._tls = _tls(login) if scheme == "mqtts" else None
+        self._tls = _tls(login) if self.is_private else None
 
     def client(self, terms: Terms, fresh: bool) -> Client:
         """Return a connection to be entered.
@@ -144,7 +144,7 @@ class Broker:
         fresh      begin a new session
         """
         return Client(
-            self._host, self._port, terms, fresh, username=self._user, password=self._password, tls_context=self._tls
+            self._host, self.port, terms, fresh, username=self._user, password=self._password, tls_context=self._tls
         )
 
     async def knock(self) -> int:
