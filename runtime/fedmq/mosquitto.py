@@ -50,7 +50,7 @@ def write(folder: Path, federation: Federation, nodes: Sequence[str], draw: Call
 
 
 def configuration(folder: Path, federation: Federation) -> str:
-    """Return mosquitto.conf: one listener, nobody anonymous, and bounds for what a slow node can make the broker keep."""
+    """Return mosquitto.conf: one listener, nobody anonymous, and a bound on what a slow node makes the broker keep."""
     address = federation.link.address
     if not is_broker(address):
         raise ConfigInvalid(f"link.address is {address}, which is no broker's; set it to mqtts://HOST or mqtt://HOST")

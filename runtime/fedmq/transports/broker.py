@@ -115,6 +115,14 @@ class Client(aiomqtt.Client):
         if answer is not None and not answer.done():
             answer.set_result(reason_code)
 
+    def _on_socket_register_write(self, client: Paho, userdata: Any, sock: Any) -> None:
+        # aiomqtt notes the socket's number now and uses it later, when that may be nobody's, or another socket's.
+        def register() -> None:
+            if sock.fileno() >= 0:
+                self._loop.add_writer(sock, client.loop_write)
+
+        self._loop.call_soon_threadsafe(register)
+
 
 class Broker:
     """A broker at an address such as mqtt://127.0.0.1:1883, or mqtts:// for TLS, which makes it private."""
