@@ -221,9 +221,21 @@ def _password(login: Login) -> str | None:
         raise ConfigInvalid(f"the password file {login.password} cannot be read: {error}") from error
 
 
+class _Socket(ssl.SSLSocket):
+    """A socket that does not stay open when the other end is not to be trusted, as paho leaves it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls(login: Login) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=login.ca)
+        context.sslsocket_class = _Socket
         if login.cert is not None:
             context.load_cert_chain(login.cert, login.cert_key)
     except OSError as error:
