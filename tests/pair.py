@@ -46,7 +46,7 @@ class Worker:
 
 @dataclass
 class Fleet:
-    """One federation in memory. `kept` is what a ledger would hold."""
+    """One federation in memory. `kept` is what a ledger would hold; with an `origin` the link broadcasts."""
 
     settings: Settings
     workers: dict[str, Worker]
@@ -57,6 +57,7 @@ class Fleet:
     done: dict[str, Done] = field(default_factory=dict)
     keep_s: float = 0.0
     ledger: Ledger | None = None
+    origin: int = 0
 
     def __post_init__(self) -> None:
         self.simulation = Simulation(self.seed, self.carry)
@@ -68,7 +69,8 @@ class Fleet:
 
     def start_aggregator(self, past: Past) -> None:
         rng = np.random.default_rng(self.seed)
-        self.aggregator = Aggregator(self.settings, job(self.start), past, rng, self.simulation.now)
+        self.origin += bool(self.origin)
+        self.aggregator = Aggregator(self.settings, job(self.start), past, rng, self.simulation.now, self.origin)
         self.simulation.add("aggregator", self.aggregator, self._keep)
 
     def start_node(self, name: str) -> Node:

@@ -51,7 +51,7 @@ SHELLS = {
 CLOCKS = {"asyncio", "time", "datetime", "sched"}
 
 # Who may make what nobody can predict: a seed for a whole run, or a token.
-DRAWS_SECRETS = {"fedmq.control", "fedmq.serve", "fedmq_nodes.wiring"}
+DRAWS_SECRETS = {"fedmq.control", "fedmq.serve", "fedmq_nodes.commands", "fedmq_nodes.wiring"}
 NUMPY_RANDOM = {"default_rng", "Generator", "SeedSequence"}
 
 # Rows and status for a person or a pipe; a script's last line.

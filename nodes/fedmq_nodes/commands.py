@@ -270,6 +270,36 @@ def export_adapted(
         typer.echo(f"version {learned.version} is in {file}")
 
 
+@app.command("broker-config", rich_help_panel="Prepare")
+def broker_config(
+    file: Annotated[Path, typer.Argument(help="A federation file, or a fleet file, whose nodes are then let in.")],
+    nodes: Annotated[str, typer.Option(metavar="A,B,C", help="Names of the nodes to let in.")] = "",
+    out: Annotated[Path, typer.Option(help="The folder to write to; passwords that lie there are kept.")] = Path(
+        "broker"
+    ),
+    overrides: Set = None,
+) -> None:
+    """Write what a Mosquitto needs to serve a federation: configuration, passwords, and who may say and hear what.
+
+    Example: fedmq broker-config federation.toml --nodes edge-1,edge-2
+    """
+    import secrets
+
+    from fedmq import config, mosquitto
+    from fedmq_nodes import fleetfile
+
+    names = [name.strip() for name in nodes.split(",") if name.strip()]
+    if "nodes" in config.read(file):
+        fleet = fleetfile.read(file, overrides or [])
+        federation = fleet.federation
+        names += [node.name for node in fleet.nodes if node.name not in names]
+    else:
+        federation = fleetfile.federation(file, overrides or [])
+    path = mosquitto.write(out, federation, names, secrets.token_bytes)
+    typer.echo(f"{path}\n\n{path.read_text()}\n{(path.parent / 'access').read_text()}")
+    typer.echo(f"start it with: mosquitto -c {path}\npasswords, each for its own machine: {path.parent / 'secrets'}")
+
+
 @app.command("doctor", rich_help_panel="Prepare")
 def doctor(
     file: Annotated[Path | None, typer.Argument(help="Also look at what this federation or fleet file needs.")] = None,

@@ -115,9 +115,17 @@ class Client(aiomqtt.Client):
         if answer is not None and not answer.done():
             answer.set_result(reason_code)
 
+    def _on_socket_register_write(self, client: Paho, userdata: Any, sock: Any) -> None:
+        # aiomqtt notes the socket's number now and uses it later, when that may be nobody's, or another socket's.
+        def register() -> None:
+            if sock.fileno() >= 0:
+                self._loop.add_writer(sock, client.loop_write)
+
+        self._loop.call_soon_threadsafe(register)
+
 
 class Broker:
-    """A broker at an address such as mqtt://127.0.0.1:1883, or mqtts:// for TLS."""
+    """A broker at an address such as mqtt://127.0.0.1:1883, or mqtts:// for TLS, which makes it private."""
 
     def __init__(self, address: str, login: Login) -> None:
         """Read the address and the files that the login names.
@@ -134,9 +142,9 @@ class Broker:
             raise AddressUnusable(
                 f"{address} cannot be used: the address of a broker looks like mqtt://127.0.0.1:1883 or mqtts://host"
             )
-        self._host, self._port = host, port or PORTS[scheme]
+        self._host, self.port, self.is_private = host, port or PORTS[scheme], scheme == "mqtts"
         self._user, self._password = login.user, _password(login)
-        self._tls = _tls(login) if scheme == "mqtts" else None
+        self._tls = _tls(login) if self.is_private else None
 
     def client(self, terms: Terms, fresh: bool) -> Client:
         """Return a connection to be entered.
@@ -144,7 +152,7 @@ class Broker:
         fresh      begin a new session
         """
         return Client(
-            self._host, self._port, terms, fresh, username=self._user, password=self._password, tls_context=self._tls
+            self._host, self.port, terms, fresh, username=self._user, password=self._password, tls_context=self._tls
         )
 
     async def knock(self) -> int:
@@ -213,9 +221,21 @@ def _password(login: Login) -> str | None:
         raise ConfigInvalid(f"the password file {login.password} cannot be read: {error}") from error
 
 
+class _Socket(ssl.SSLSocket):
+    """A socket that does not stay open when the other end is not to be trusted, as paho leaves it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls(login: Login) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=login.ca)
+        context.sslsocket_class = _Socket
         if login.cert is not None:
             context.load_cert_chain(login.cert, login.cert_key)
     except OSError as error:

@@ -22,6 +22,7 @@ from fedmq.errors import AddressUnusable
 from fedmq.transports.broker import NOT_AUTHORISED, Broker, Client, Terms, is_lasting
 from fedmq.transports.pieces import HEAD, Assembly, split
 
+FORGOTTEN = ""
 PIECE_BYTES = 256 * 2**10
 PIECE_LEAST_BYTES = 1024
 HEAD_BYTES = 512  # more than everything in a packet that is neither topic nor payload
@@ -89,7 +90,7 @@ class Line:
         return True
 
     async def recv(self) -> list[tuple[str, Frame]]:
-        """Wait for frames, each with its topic.
+        """Wait for frames, each with its topic; in place of a topic, FORGOTTEN: the broker has lost what we had there.
 
         raises     AddressUnusable if there will be no connection any more
         """
@@ -148,6 +149,8 @@ class Line:
             if isinstance(answer, ReasonCode) and answer.is_failure:
                 raise AddressUnusable(f"the broker at {self._broker.address} does not let us read {topic}: {answer}")
         if not client.resumed:
+            if self._tried.is_set():
+                await self._arrived.put((FORGOTTEN, ()))
             for letter in self.renew:
                 self.offer(letter)
 

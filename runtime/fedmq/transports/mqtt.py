@@ -23,7 +23,7 @@ from fedmq.errors import AddressUnusable, ConfigInvalid
 from fedmq.login import Login
 from fedmq.transports import AGGREGATOR, GONE
 from fedmq.transports.broker import Broker, Terms
-from fedmq.transports.line import PIECE_BYTES, Letter, Line
+from fedmq.transports.line import FORGOTTEN, PIECE_BYTES, Letter, Line
 from fedmq.transports.pieces import Assembly
 
 QUEUED_UP, QUEUED_DOWN, QUEUED_MODEL = 4, 16, 4
@@ -91,6 +91,8 @@ class MqttHub:
         frames: list[tuple[str, Frame]] = []
         while not frames:
             for topic, frame in await self._line.recv():
+                if topic == FORGOTTEN:
+                    continue  # the nodes learn of it as well, and greet
                 *_, kind, peer = topic.split("/")
                 if kind == "up":
                     self._note(peer, self._peers.get(peer, b""))
@@ -157,11 +159,11 @@ class MqttLink:
         return cls(Broker(address, login), federation, name, limits, rng)
 
     async def recv(self) -> list[tuple[str, Frame]]:
-        """Wait for frames from the aggregator.
+        """Wait for frames from the aggregator; GONE where the broker has lost what was under way.
 
         raises     AddressUnusable if the broker refuses us, or is not to be trusted
         """
-        return [(AGGREGATOR, frame) for _, frame in await self._line.recv()]
+        return [(AGGREGATOR, GONE if topic == FORGOTTEN else frame) for topic, frame in await self._line.recv()]
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Hand the frame over, if there is a connection with room."""

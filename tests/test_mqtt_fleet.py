@@ -1,0 +1,67 @@
+"""Whole fleets as processes of their own, over MQTT, through the same files and commands as over ZeroMQ."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import broker
+from fedmq.record import LEDGER, Record
+from fedmq_nodes import fleetfile, up
+from fedmq_nodes.fleet import RunningFleet
+from fedmq_nodes.live import View
+from toy import bundle, features
+
+FLEET = """
+[federation]
+federation = "toy"
+bundle = "./toy"
+run = "run"
+rounds.preset = "quorum"
+task.lr = 0.05
+pulse.heartbeat_s = 0.2
+pulse.lost_after_s = 3.0
+[defaults]
+bundle = "./toy"
+examples_per_s = 200.0
+[[nodes]]
+name = "a"
+features = "a.npz"
+[[nodes]]
+name = "b"
+features = "b.npz"
+[[nodes]]
+name = "c"
+features = "c.npz"
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bundle(tmp_path / "toy")
+    for seed, name in enumerate("abc"):
+        values, labels = features(80, seed)
+        np.savez(f"{name}.npz", features=values, labels=labels)
+    Path("fleet.toml").write_text(FLEET)
+
+
+@pytest.mark.parametrize("down", ["fp32", "int8"])
+def test_a_fleet_goes_on_when_its_broker_is_killed_and_has_forgotten_everything(down: str, tmp_path: Path) -> None:
+    with broker.running(tmp_path) as there:
+        overrides = [f"link.address={there.address}", "stop.versions=6", f"codec.down={down}"]
+        path = Path("fleet.toml")
+        fleet = fleetfile.read(path, overrides)
+
+        async def story(running: RunningFleet, watch: up.Watch, _view: View) -> None:
+            await watch.until(lambda status: status["version"] >= 2)
+            there.stop()
+            there.start()
+
+        summary = asyncio.run(up.run(fleet, path, overrides, View(quiet=True), story))
+    assert (summary["versions"], summary["failed"]) == (6, {})
+    assert (summary["updates"]["lost"], summary["updates"]["duplicated"]) == (0, 0)
+    record = Record.open(Path("run") / LEDGER)
+    assert {row["node"] for row in record.updates()} == {"a", "b", "c"}
