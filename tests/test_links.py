@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 
 from fedmq import observe
 from fedmq.config import Endpoint, Federation, is_loopback
@@ -30,13 +32,21 @@ def test_a_plain_broker_off_this_machine_is_refused_at_both_ends() -> None:
         asyncio.run(links.hub(Federation("toy", link=Endpoint(FAR)), RNG))
 
 
+@pytest.fixture
+def _logs(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Logs as the commands configure them, in this test alone: what captures them is gone after it."""
+    observe.configure("info")
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("_logs")
 def test_insecure_lets_it_through_and_says_so_loudly(capsys: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         link = links.link(FAR, "toy", options(), insecure=True, rng=RNG)
         assert isinstance(link, MqttLink)
         await link.close()
 
-    observe.configure("info")
     asyncio.run(main())
     (line,) = capsys.readouterr().err.splitlines()
     said = json.loads(line)

@@ -99,7 +99,8 @@ class Node:
             return []
         try:
             message = codec.decode(frame)
-            if self._welcome is None and not isinstance(message, Welcome | Refuse):
+            published = isinstance(message, Model) and message.origin
+            if self._welcome is None and not (published or isinstance(message, Welcome | Refuse)):
                 return []  # it has overtaken the welcome, which says it too, or brings it again
             if self._session.receive(message, now) is Receipt.FRESH:
                 self._take(message, now)
