@@ -184,6 +184,7 @@ def test_what_the_run_is_can_be_asked(tmp_path: Path) -> None:
     record = reading(tmp_path / "ledger")
     assert record.schema() == SCHEMA
     assert record.meta() == {
+        "run": ledger.past().run,
         "federation": "test",
         "feature_space": "a" * 64,
         "method": "fedclip",
