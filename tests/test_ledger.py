@@ -401,3 +401,12 @@ def test_a_path_may_have_any_name(tmp_path: Path) -> None:
     ledger: Ledger = opened(folder / "ledger")
     ledger.keep([node("a")], 1.0)
     assert [row["name"] for row in reading(folder / "ledger").nodes()] == ["a"]
+
+
+def test_a_run_has_a_name_that_no_other_has_and_that_stays(tmp_path: Path) -> None:
+    first = opened(tmp_path / "ledger")
+    name = first.past().run
+    first.close()
+    assert len(name) == 16
+    assert opened(tmp_path / "ledger").past().run == name
+    assert opened(tmp_path / "other").past().run != name
