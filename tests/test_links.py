@@ -1,13 +1,12 @@
 """Which link an address means, and what may not go over it in the clear."""
 
 import asyncio
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
-from fedmq import observe
 from fedmq.config import Endpoint, Federation, is_loopback
 from fedmq.errors import ConfigInvalid
 from fedmq.login import Login
@@ -30,17 +29,16 @@ def test_a_plain_broker_off_this_machine_is_refused_at_both_ends() -> None:
         asyncio.run(links.hub(Federation("toy", link=Endpoint(FAR)), RNG))
 
 
-def test_insecure_lets_it_through_and_says_so_loudly(capsys: pytest.CaptureFixture[str]) -> None:
+def test_insecure_lets_it_through_and_says_so_loudly() -> None:
     async def main() -> None:
         link = links.link(FAR, "toy", options(), insecure=True, rng=RNG)
         assert isinstance(link, MqttLink)
         await link.close()
 
-    observe.configure("info")
-    asyncio.run(main())
-    (line,) = capsys.readouterr().err.splitlines()
-    said = json.loads(line)
-    assert (said["level"], said["event"], said["address"]) == ("warning", "link.unprotected", FAR)
+    with capture_logs() as logs:
+        asyncio.run(main())
+    (said,) = logs
+    assert (said["log_level"], said["event"], said["address"]) == ("warning", "link.unprotected", FAR)
     assert "INSECURE" in said["text"]
 
 
