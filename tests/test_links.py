@@ -1,15 +1,12 @@
 """Which link an address means, and what may not go over it in the clear."""
 
 import asyncio
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import structlog
+from structlog.testing import capture_logs
 
-from fedmq import observe
 from fedmq.config import Endpoint, Federation, is_loopback
 from fedmq.errors import ConfigInvalid
 from fedmq.login import Login
@@ -32,25 +29,16 @@ def test_a_plain_broker_off_this_machine_is_refused_at_both_ends() -> None:
         asyncio.run(links.hub(Federation("toy", link=Endpoint(FAR)), RNG))
 
 
-@pytest.fixture
-def _logs(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Logs as the commands configure them, in this test alone: what captures them is gone after it."""
-    observe.configure("info")
-    yield
-    structlog.reset_defaults()
-
-
-@pytest.mark.usefixtures("_logs")
-def test_insecure_lets_it_through_and_says_so_loudly(capsys: pytest.CaptureFixture[str]) -> None:
+def test_insecure_lets_it_through_and_says_so_loudly() -> None:
     async def main() -> None:
         link = links.link(FAR, "toy", options(), insecure=True, rng=RNG)
         assert isinstance(link, MqttLink)
         await link.close()
 
-    asyncio.run(main())
-    (line,) = capsys.readouterr().err.splitlines()
-    said = json.loads(line)
-    assert (said["level"], said["event"], said["address"]) == ("warning", "link.unprotected", FAR)
+    with capture_logs() as logs:
+        asyncio.run(main())
+    (said,) = logs
+    assert (said["log_level"], said["event"], said["address"]) == ("warning", "link.unprotected", FAR)
     assert "INSECURE" in said["text"]
 
 
