@@ -13,7 +13,7 @@ from fedmq.codec import Frame, Limits
 from fedmq.core import Event
 from fedmq.delta import Arrays, Params, Schema
 from fedmq.drive import Drive
-from fedmq.effects import Effect, Keep, Log, Prepare, Train
+from fedmq.effects import Effect, Keep, Log, Prepare, Remember, Train
 from fedmq.messages import Hello, Message, Ping, Ready
 from fedmq.past import Past
 from fedmq.plan import Settings, Stop
@@ -91,12 +91,16 @@ def honest(link: ZmqLink) -> Drive:
     async def event(effect: Effect) -> Event:
         if isinstance(effect, Prepare):
             return lambda now: node.prepared(10, 0, now)
+        if isinstance(effect, Remember):
+            return lambda now: node.remembered(effect.memory, now)
         assert isinstance(effect, Train)
         after = Params(Arrays(LARGE, effect.params.flat + np.float32(1)))
         result = Trained(effect.version, after, 10, 1, 0.5)
         return lambda now: node.trained(result, now)
 
-    return Drive(node, link, lambda e: event(e) if isinstance(e, Prepare | Train) else None, lambda _log: None, list)
+    return Drive(
+        node, link, lambda e: event(e) if isinstance(e, Prepare | Remember | Train) else None, lambda _log: None, list
+    )
 
 
 def test_a_peer_that_joins_and_never_reads_does_not_grow_the_aggregators_memory() -> None:
@@ -120,11 +124,12 @@ def test_a_peer_that_joins_and_never_reads_does_not_grow_the_aggregators_memory(
                 done = await asyncio.gather(serving.run(never), working.run(never))
             assert [one.reason for one in done] == ["finished"] * 2
         finally:
+            # The hub first: libzmq 4.3.5 may abort when a connection breaks whose messages nobody reads any more.
+            await link.close()
+            await hub.close()
             for task in (tormenting, measuring):
                 task.cancel()
             await asyncio.gather(tormenting, measuring, return_exceptions=True)
-            await link.close()
-            await hub.close()
         return most, deaf, logs
 
     most, deaf, logs = asyncio.run(main())

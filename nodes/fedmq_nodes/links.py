@@ -1,5 +1,8 @@
 """Links: either end of whichever kind an address asks for."""
 
+from dataclasses import dataclass
+
+from nacl.utils import random
 from numpy.random import Generator
 
 from fedmq import observe
@@ -9,27 +12,48 @@ from fedmq.door import Admitted
 from fedmq.effects import Log
 from fedmq.errors import ConfigInvalid
 from fedmq.keys import AggregatorKeys, load
+from fedmq.seal.aggregator import AggregatorSeal
+from fedmq.seal.node import NodeSeal
+from fedmq.transports import Link
 from fedmq.transports.mqtt import MqttHub, MqttLink
+from fedmq.transports.sealed import SealedLink, SealedPublisher
 from fedmq.transports.zmq import ZmqHub, ZmqLink
 from fedmq_nodes.options import NodeOptions
 
 
-async def hub(federation: Federation, rng: Generator) -> tuple[ZmqHub | MqttHub, Admitted | None]:
-    """Return the aggregator's end, ready for nodes, and who may be there; None is whoever the link lets in.
+@dataclass(frozen=True)
+class Hub:
+    """An aggregator's end that is ready for nodes.
+
+    admitted     who may be there; None is whoever the link lets in
+    """
+
+    link: Link
+    address: str
+    admitted: Admitted | None
+
+
+async def hub(federation: Federation, rng: Generator) -> Hub:
+    """Return the aggregator's end. With keys, ZeroMQ is encrypted by CURVE, and what goes through a broker is sealed.
 
     raises     AddressUnusable, with the reason; ConfigInvalid for a link that others could read
     """
     endpoint = federation.link
+    keys = AggregatorKeys(load(endpoint.key), endpoint.enrolled) if endpoint.secure else None
+    admitted = keys.enrolled.now if keys else None
     if is_broker(endpoint.address):
         require_private(endpoint.address, endpoint.broker)
         _warn(endpoint.address, endpoint.broker.insecure)
-        opened = MqttHub.open(endpoint.address, federation.federation, federation.limits, rng, endpoint.broker)
-        return await opened, None
-    keys = AggregatorKeys(load(endpoint.key), endpoint.enrolled) if endpoint.secure else None
-    return ZmqHub.bind(endpoint.address, federation.limits, keys), keys.enrolled.now if keys else None
+        carrier = await MqttHub.open(endpoint.address, federation.federation, federation.limits, rng, endpoint.broker)
+        if keys is None:
+            return Hub(carrier, carrier.address, admitted)
+        seal = AggregatorSeal(keys.own, keys.enrolled.look, federation.limits, random)
+        return Hub(SealedPublisher(carrier, seal, observe.logger()), carrier.address, admitted)
+    bound = ZmqHub.bind(endpoint.address, federation.limits, keys)
+    return Hub(bound, bound.address, admitted)
 
 
-def link(address: str, federation: str, options: NodeOptions, insecure: bool, rng: Generator) -> ZmqLink | MqttLink:
+def link(address: str, federation: str, options: NodeOptions, insecure: bool, rng: Generator) -> Link:
     """Return a node's end, which connects as soon as there is something to connect to.
 
     raises     AddressUnusable if the address makes no sense; ConfigInvalid for a link that others could read
@@ -39,7 +63,9 @@ def link(address: str, federation: str, options: NodeOptions, insecure: bool, rn
             raise ConfigInvalid(f"{address} is a broker, which may serve many: name the one to join with --federation")
         login = options.login(address, insecure)
         _warn(address, insecure)
-        return MqttLink.connect(address, federation, options.name, Limits(), rng, login)
+        carrier = MqttLink.connect(address, federation, options.name, Limits(), rng, login)
+        sealing = options.pair()
+        return SealedLink(carrier, NodeSeal(sealing, Limits(), random), observe.logger()) if sealing else carrier
     keys = options.keys(address, insecure)
     if keys is None:
         _warn(address, insecure)

@@ -91,15 +91,24 @@ class NodeOptions:
         """Return what is trained on and what is held back."""
         return Split(self.test_share, self.train)
 
-    def keys(self, address: str, insecure: bool = False) -> NodeKeys | None:
-        """Return the keys of an encrypted link, or None for a plain one.
+    def pair(self) -> NodeKeys | None:
+        """Return the keys that this node has, or None.
 
-        raises     ConfigInvalid for a plain link that leaves this machine, unless that was asked for
+        raises     ConfigInvalid if it has one half of what it needs
         """
         if self.key is not None and self.aggregator_key is not None:
             return NodeKeys(load(self.key), load_public(self.aggregator_key))
         if self.key is not None or self.aggregator_key is not None:
             raise ConfigInvalid("an encrypted link needs both --key and --aggregator-key")
+        return None
+
+    def keys(self, address: str, insecure: bool = False) -> NodeKeys | None:
+        """Return the keys of an encrypted link, or None for a plain one.
+
+        raises     ConfigInvalid for a plain link that leaves this machine, unless that was asked for
+        """
+        if (pair := self.pair()) is not None:
+            return pair
         if not is_loopback(address) and not insecure:
             raise ConfigInvalid(
                 f"{address} is not on this machine: give --key and --aggregator-key (fedmq keys new makes them), "

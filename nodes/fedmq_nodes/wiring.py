@@ -32,12 +32,12 @@ async def serve_federation(federation: Federation, where: str, listening: Callab
     training = parse(Training, federation.task, where, "task.")
     job = task.job(bundles.load(federation.bundle), training)
     with until_interrupted() as stop:
-        hub, admitted = await links.hub(federation, np.random.default_rng(randbits(128)))
+        hub = await links.hub(federation, np.random.default_rng(randbits(128)))
         try:
             listening(hub.address)
-            return await serve(federation, job, federation.keeping, federation.run, hub, stop, admitted)
+            return await serve(federation, job, federation.keeping, federation.run, hub.link, stop, hub.admitted)
         finally:
-            await hub.close()
+            await hub.link.close()
 
 
 async def join_federation(

@@ -49,9 +49,7 @@ class Endpoint:
 
     @property
     def secure(self) -> bool:
-        """Whether connections are encrypted and authenticated with our keys."""
-        if is_broker(self.address):
-            return False
+        """Whether our keys encrypt and authenticate: the connection, or with a broker in between, each frame."""
         return self.curve == "on" or (self.curve == "auto" and not is_loopback(self.address))
 
 

@@ -76,6 +76,10 @@ class AggregatorSeal:
         session = self._current.get(peer)
         return session.route if session else None
 
+    def peers(self, route: str) -> list[str]:
+        """Return the peers that the link calls so."""
+        return [peer for peer, session in self._current.items() if session.route == route]
+
     def seal(self, peer: str, frame: Frame) -> bytes:
         """Return the frame sealed for one peer, with which there is a session."""
         return self._current[peer].channel.seal(frames.DOWN, frame)

@@ -13,7 +13,7 @@ from fedmq.messages import Buffer
 from fedmq.seal.aggregator import AggregatorSeal
 from fedmq.seal.frames import Unknown
 from fedmq.seal.node import NodeSeal
-from fedmq.transports import Link
+from fedmq.transports import GONE, Broadcasting, Link
 
 # A link may repeat and delay frames, so these say nothing of anyone's intentions.
 HARMLESS = ("replayed", "too_old", "unknown_group", "unknown_session", "unasked")
@@ -30,6 +30,9 @@ class SealedHub:
         frames: list[tuple[str, Frame]] = []
         while not frames:
             for route, frame in await self._link.recv():
+                if frame == GONE:
+                    frames += [(peer, GONE) for peer in self._seal.peers(route)]
+                    continue
                 try:
                     taken = self._seal.receive(route, _whole(frame))
                 except BadFrame as error:
@@ -59,6 +62,24 @@ class SealedHub:
     async def close(self) -> None:
         """Let go of the inner link."""
         await self._link.close()
+
+
+class SealedPublisher(SealedHub):
+    """The aggregator's end of a link that broadcasts. What lasts can be opened by whoever opens a session later.
+
+    A group key that was changed since makes it useless to them, and they are sent a version as over any other link.
+    """
+
+    def __init__(self, link: Broadcasting, seal: AggregatorSeal, log: Callable[[Log], None]) -> None:
+        super().__init__(link, seal, log)
+        self._publisher = link
+
+    async def publish(self, frame: Frame, lasting: bool) -> None:
+        """Seal the frame for all, and hand it over once."""
+        keys, sealed = self._seal.broadcast(frame)
+        for route, key in keys:
+            await self._link.send([route], (key,))
+        await self._publisher.publish((sealed,), lasting)
 
 
 class SealedLink:

@@ -13,6 +13,7 @@ queues for connections that do not exist; and without a ZAP domain that is enfor
 checks.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -34,7 +35,7 @@ ROUTES = 65_536
 NAME_BYTES = 64
 BEAT_MS, BEAT_TIMEOUT_MS = 5_000, 15_000
 RECONNECT_MS, RECONNECT_MAX_MS = 100, 5_000
-LINGER_MS = 2_000
+LINGER_MS, ENDING_MS = 2_000, 1_000
 DOMAIN = "fedmq"
 
 
@@ -205,7 +206,10 @@ def _close(socket: zmq.asyncio.Socket, authenticator: AsyncioAuthenticator | Non
     if authenticator is not None:
         authenticator.stop()
     socket.close(linger_ms)
-    context.term()
+    # It has been seen to wait for ever, for a handshake whose ZAP answer nobody gives any more. Nobody may wait for it.
+    ending = threading.Thread(target=context.term, name="zmq-end", daemon=True)
+    ending.start()
+    ending.join((linger_ms + ENDING_MS) / 1000)
 
 
 def _why_not(address: str, error: zmq.ZMQError) -> str:
