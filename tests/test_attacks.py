@@ -17,7 +17,7 @@ from fedmq.codec import PRELUDE, Frame, Limits
 from fedmq.compress import CODECS
 from fedmq.compress import codec as compression
 from fedmq.delta import Arrays, Delta
-from fedmq.messages import Code, Refuse, Update, Verdict, Welcome
+from fedmq.messages import Code, Ready, Refuse, Update, Verdict, Welcome
 from fedmq.plan import Stop
 from fedmq.transports.zmq import ZmqHub, ZmqLink
 from fedmq_nodes.node import AGGREGATOR, Node
@@ -235,7 +235,7 @@ def test_without_keys_a_stolen_name_takes_the_place_of_its_owner_who_is_told_and
     desk.join("edge", "other")
     desk.say("edge", update(100))
     before = desk.aggregator.collector.versions.exact
-    desk.say("edge", replace(HELLO, session=666))
+    desk.say("edge", replace(HELLO, session=666), Ready(666, 10, 0))
     ((peer, refusal),) = desk.say("edge", replace(HELLO, session=100))
     assert isinstance(refusal, Refuse)
     assert (peer, refusal.reason) == ("edge", "replaced")

@@ -100,7 +100,9 @@ def fleet_file(nodes: Sequence[str], versions: int, more: str = "") -> Path:
 
 def test_up_runs_a_fleet_to_its_end_holding_a_node_out_and_reports_it() -> None:
     path = fleet_file("abc", versions=4)
-    (summary,) = map(json.loads, fedmq("up", str(path), "--hold-out", "c", "--json").splitlines())
+    (summary,) = map(
+        json.loads, fedmq("up", str(path), "--hold-out", "c", "--set", "rounds.preset=sync", "--json").splitlines()
+    )
     assert (summary["held_out"], summary["versions"]) == ("c", 4)
     assert summary["updates"] | {"accepted": 0, "refused": 0, "by_code": {}} == {
         "accepted": 0,

@@ -39,10 +39,11 @@ async def hub(federation: Federation, rng: Generator) -> Hub:
     raises     AddressUnusable, with the reason; ConfigInvalid for a link that others could read
     """
     endpoint = federation.link
+    if is_broker(endpoint.address):
+        require_private(endpoint.address, endpoint.broker)
     keys = AggregatorKeys(load(endpoint.key), endpoint.enrolled) if endpoint.secure else None
     admitted = keys.enrolled.now if keys else None
     if is_broker(endpoint.address):
-        require_private(endpoint.address, endpoint.broker)
         _warn(endpoint.address, endpoint.broker.insecure)
         carrier = await MqttHub.open(endpoint.address, federation.federation, federation.limits, rng, endpoint.broker)
         if keys is None:
