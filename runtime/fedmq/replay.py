@@ -39,6 +39,11 @@ class Replayed:
     digest: str
     text: str = ""
 
+    @property
+    def same(self) -> bool:
+        """Whether it is what was announced, to the bit."""
+        return self.outcome is Outcome.SAME
+
 
 class _Impossible(Exception):
     """Something that a version takes is not there."""

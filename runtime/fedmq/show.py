@@ -1,19 +1,21 @@
 """Showing: the status as a person reads it in a terminal, still or live."""
 
+from __future__ import annotations
+
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from fedmq.enrolment import Enrolment
-from fedmq.replay import Outcome, Replayed
+if TYPE_CHECKING:
+    from fedmq.enrolment import Enrolment
+    from fedmq.replay import Outcome, Replayed
 
 Status = dict[str, Any]
 STYLES = {"training": "cyan", "idle": "green", "gone": "red", "encoding": "yellow"}
@@ -31,6 +33,8 @@ def status(answer: Status) -> None:
 
 def enrolments(found: Sequence[Enrolment]) -> None:
     """Print who may join."""
+    import numpy as np
+
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("node", "state", "since (UTC)", "fingerprint", "key"):
         table.add_column(name, no_wrap=name != "key", overflow="fold")
@@ -60,7 +64,7 @@ def replayed(found: Iterable[Replayed], total: int, as_json: bool) -> Counter[Ou
         counts[one.outcome] += 1
         if as_json:
             json_line(asdict(one))
-        elif one.outcome is not Outcome.SAME:
+        elif not one.same:
             print(f"version {one.version} {one.outcome}: {one.text}")
     if not as_json:
         text = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
