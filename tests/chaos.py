@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
-from faults import AGGREGATOR, Mortal, Plan
+from faults import Mortal, Plan
 from fedmq.aggregator import Aggregator
 from fedmq.codec import Frame
 from fedmq.core import Event
@@ -25,6 +25,7 @@ from fedmq.memory import Memory
 from fedmq.past import Past
 from fedmq.plan import Stop
 from fedmq.simulate import Simulation
+from fedmq.transports import AGGREGATOR
 from fedmq_nodes.node import Evaluated, Node, Trained
 from pair import introduction, job
 from watch import Watch

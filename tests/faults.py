@@ -10,8 +10,7 @@ from fedmq.effects import Effect
 from fedmq.outer import Outer
 from fedmq.plan import Codecs, Pulse, Settings
 from fedmq.rounds import PRESETS, Policy
-
-AGGREGATOR = "aggregator"
+from fedmq.transports import AGGREGATOR
 
 POLICIES: dict[str, Policy] = {
     "sync": PRESETS["sync"],

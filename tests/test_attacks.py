@@ -19,8 +19,9 @@ from fedmq.compress import codec as compression
 from fedmq.delta import Arrays, Delta
 from fedmq.messages import Code, Ready, Refuse, Update, Verdict, Welcome
 from fedmq.plan import Stop
+from fedmq.transports import AGGREGATOR
 from fedmq.transports.zmq import ZmqHub, ZmqLink
-from fedmq_nodes.node import AGGREGATOR, Node
+from fedmq_nodes.node import Node
 from pair import SCHEMA, Fleet, Worker, introduction
 
 MUTATIONS = 100_000

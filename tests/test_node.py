@@ -25,8 +25,9 @@ from fedmq.messages import (
     Verdict,
     Welcome,
 )
+from fedmq.transports import AGGREGATOR
 from fedmq_nodes.contact import ANSWER_S, LAST_RETRY_S, SILENT_HEARTBEATS
-from fedmq_nodes.node import AGGREGATOR, Evaluated, Node, Trained
+from fedmq_nodes.node import Evaluated, Node, Trained
 from pair import SCHEMA, introduction, params
 
 SESSION = 7

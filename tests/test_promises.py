@@ -19,7 +19,8 @@ from fedmq.outer import Outer
 from fedmq.past import Known, Past, Point
 from fedmq.plan import Codecs, Settings, Stop
 from fedmq.rounds import PRESETS, Policy
-from fedmq_nodes.node import AGGREGATOR, Evaluated, Node, Trained
+from fedmq.transports import AGGREGATOR
+from fedmq_nodes.node import Evaluated, Node, Trained
 from pair import SCHEMA, SPACE, Fleet, Worker, introduction, job, params, train
 
 SETTINGS = Settings("test", codec=Codecs("fp32", "fp32"))

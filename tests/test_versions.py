@@ -10,7 +10,7 @@ from fedmq.compress import codec
 from fedmq.delta import Arrays, Params, Schema
 from fedmq.errors import BadPayload
 from fedmq.messages import Model
-from fedmq.versions import Versions, adopt
+from fedmq.versions import Versions, adopt, proof
 
 SCHEMA = Schema((("weight", (8, 64)), ("bias", (8,))))
 WHOLE = 4 * SCHEMA.size
@@ -234,3 +234,15 @@ def test_a_codec_that_this_end_does_not_know_is_the_senders_fault() -> None:
     _, model, _ = announced("int8")
     with pytest.raises(BadPayload, match="version 2 comes as 'zip'; this end knows fp32, fp16, int8"):
         adopt(replace(model, codec="zip"), None, -1, SCHEMA)
+
+
+@pytest.mark.parametrize("name", ["fp32", *LOSSY])
+def test_a_version_is_known_by_its_own_proof_and_not_by_that_of_the_one_before(name: str) -> None:
+    versions, rng = beginning(name), np.random.default_rng(0)
+    for number in range(3):
+        shown = proof(versions.broadcast)
+        assert versions.has(number, shown)
+        assert versions.has(number, shown)  # asked again, too
+        versions.commit(moved(versions.exact, rng))
+        versions.announced = versions.number
+        assert not versions.has(number + 1, shown)

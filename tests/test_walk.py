@@ -13,7 +13,8 @@ from fedmq.messages import Code, Message, Model, Task, Update, Verdict
 from fedmq.past import Past
 from fedmq.plan import Codecs, Settings
 from fedmq.session import Receipt, Session, Side
-from fedmq_nodes.node import AGGREGATOR, Node, Trained
+from fedmq.transports import AGGREGATOR
+from fedmq_nodes.node import Node, Trained
 from pair import Fleet, Worker, introduction, job, params, train
 
 

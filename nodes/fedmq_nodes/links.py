@@ -7,7 +7,7 @@ from numpy.random import Generator
 
 from fedmq import observe
 from fedmq.codec import Limits
-from fedmq.config import Federation, is_broker, is_loopback, require_private
+from fedmq.config import Endpoint, Federation, is_broker, is_loopback, require_private
 from fedmq.door import Admitted
 from fedmq.effects import Log
 from fedmq.errors import ConfigInvalid
@@ -39,19 +39,18 @@ async def hub(federation: Federation, rng: Generator) -> Hub:
     raises     AddressUnusable, with the reason; ConfigInvalid for a link that others could read
     """
     endpoint = federation.link
-    if is_broker(endpoint.address):
-        require_private(endpoint.address, endpoint.broker)
-    keys = AggregatorKeys(load(endpoint.key), endpoint.enrolled) if endpoint.secure else None
-    admitted = keys.enrolled.now if keys else None
-    if is_broker(endpoint.address):
-        _warn(endpoint.address, endpoint.broker.insecure)
-        carrier = await MqttHub.open(endpoint.address, federation.federation, federation.limits, rng, endpoint.broker)
-        if keys is None:
-            return Hub(carrier, carrier.address, admitted)
-        seal = AggregatorSeal(keys.own, keys.enrolled.look, federation.limits, random)
-        return Hub(SealedPublisher(carrier, seal, observe.logger()), carrier.address, admitted)
-    bound = ZmqHub.bind(endpoint.address, federation.limits, keys)
-    return Hub(bound, bound.address, admitted)
+    if not is_broker(endpoint.address):
+        keys = _keys(endpoint)
+        bound = ZmqHub.bind(endpoint.address, federation.limits, keys)
+        return Hub(bound, bound.address, keys.enrolled.now if keys else None)
+    require_private(endpoint.address, endpoint.broker)
+    keys = _keys(endpoint)
+    _warn(endpoint.address, endpoint.broker.insecure)
+    carrier = await MqttHub.open(endpoint.address, federation.federation, federation.limits, rng, endpoint.broker)
+    if keys is None:
+        return Hub(carrier, carrier.address, None)
+    seal = AggregatorSeal(keys.own, keys.enrolled.look, federation.limits, random)
+    return Hub(SealedPublisher(carrier, seal, observe.logger()), carrier.address, keys.enrolled.now)
 
 
 def link(address: str, federation: str, options: NodeOptions, insecure: bool, rng: Generator) -> Link:
@@ -71,6 +70,10 @@ def link(address: str, federation: str, options: NodeOptions, insecure: bool, rn
     if keys is None:
         _warn(address, insecure)
     return ZmqLink.connect(address, options.name, Limits(), keys)
+
+
+def _keys(endpoint: Endpoint) -> AggregatorKeys | None:
+    return AggregatorKeys(load(endpoint.key), endpoint.enrolled) if endpoint.secure else None
 
 
 def _warn(address: str, insecure: bool) -> None:

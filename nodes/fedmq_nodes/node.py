@@ -30,12 +30,11 @@ from fedmq.messages import (
 )
 from fedmq.seeds import seed
 from fedmq.session import Receipt, Session, Side, State
+from fedmq.transports import AGGREGATOR
 from fedmq.versions import adopt
 from fedmq_nodes.contact import Contact
 from fedmq_nodes.greeting import Introduction, problem
 from fedmq_nodes.outbox import Outbox
-
-AGGREGATOR = "aggregator"
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from fedmq import codec
 from fedmq.delta import Arrays, Delta, Schema
 from fedmq.effects import Log
 from fedmq.errors import FedmqError, LedgerUnusable
-from fedmq.folder import claim
+from fedmq.folder import claim, sync
 from fedmq.memory import Memory
 from fedmq.messages import Update
 from fedmq_nodes.errors import StateUnusable
@@ -59,7 +59,7 @@ class State:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, self.path)
-            _sync(self.path.parent)
+            sync(self.path.parent)
         except OSError as error:
             partial.unlink(missing_ok=True)
             text = f"{error.strerror}; should this process die now, what it has not sent is lost with it"
@@ -153,12 +153,3 @@ def _digest(facts: str, tensors: Mapping[str, NDArray[np.generic]]) -> str:
     for name in sorted(tensors):
         sha.update(name.encode() + np.ascontiguousarray(tensors[name]).tobytes())
     return sha.hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    """Make a renamed file's name durable, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

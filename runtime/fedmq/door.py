@@ -20,12 +20,12 @@ class Door:
 
     def __init__(self, aggregator: Aggregator, admitted: Admitted) -> None:
         self._aggregator, self._admitted = aggregator, admitted
-        self._known: frozenset[str] | None = None
+        self._known: frozenset[str] = frozenset()
 
     def receive(self, peer: str, frame: Frame, now: float) -> list[Effect]:
         """Take a frame from a peer that may be here; refuse any other."""
         effects = self._look(now)
-        if peer in self._admitted(now):
+        if peer in self._known:
             return effects + self._aggregator.receive(peer, frame, now)
         return effects + self._aggregator.bar(peer, frame, now)
 

@@ -1,4 +1,4 @@
-"""The folder of a run, or of a node: one process at a time."""
+"""The folder of a run, or of a node: one process at a time, and files that are still there after a power cut."""
 
 import fcntl
 import os
@@ -23,6 +23,15 @@ def claim(folder: Path) -> Iterator[None]:
     try:
         _lock(descriptor, folder)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def sync(folder: Path) -> None:
+    """Have the names of the files in it on the disk, those that were just made or replaced included."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedmq.errors import LedgerUnusable, PayloadGone
+from fedmq.folder import sync
 from fedmq.messages import Buffer
 
 SEGMENT_BYTES = 64 * 2**20
@@ -125,11 +126,7 @@ class Segments:
     def _open(self) -> int:
         if self._file is None:
             self._file = os.open(path(self._ledger, self._current), os.O_RDWR | os.O_CREAT, 0o644)
-            folder = os.open(self._ledger.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # a file that was just made has a name after a power cut, too
-            finally:
-                os.close(folder)
+            sync(self._ledger.parent)
         return self._file
 
 

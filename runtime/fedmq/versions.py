@@ -35,17 +35,19 @@ class Versions:
         self.announced = number
         self._down = down
         self._recent: deque[Model] = deque()
+        self._proof = b""  # of `broadcast`, once somebody has asked
 
     def commit(self, params: Params) -> None:
         """Make these params the next version."""
         self.number += 1
         self.exact = params
+        self._proof = b""
         if self._down.lossless:
             self.broadcast = params
             return
         payload = self._down.pack(subtract(params, self.broadcast), seed("down", self.number))
         self.broadcast = add(self.broadcast, Delta(self._down.unpack(payload, params.schema)))
-        self._recent.append(Model(self.number, self.number - 1, self._down.name, proof(self.broadcast), payload))
+        self._recent.append(Model(self.number, self.number - 1, self._down.name, self._own_proof(), payload))
         while sum(len(model.payload) for model in self._recent) >= EXACT.size_bytes(params.schema):
             self._recent.popleft()
 
@@ -58,7 +60,12 @@ class Versions:
         """
         if held < self.announced:
             return True
-        return held == self.announced == self.number and shown == proof(self.broadcast)
+        return held == self.announced == self.number and shown == self._own_proof()
+
+    def _own_proof(self) -> bytes:
+        """Return the proof of what is broadcast: a fleet that comes back all at once asks for it at every hello."""
+        self._proof = self._proof or proof(self.broadcast)
+        return self._proof
 
     def news(self, held: int) -> list[Model]:
         """Return what brings a node from version `held` (-1: none) to the newest; nothing if it is there.

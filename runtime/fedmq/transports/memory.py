@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from fedmq.codec import Frame
+from fedmq.transports import AGGREGATOR
 
 QUEUED = 256  # frames that wait at an end before further ones are refused
 BATCH = 64
@@ -12,7 +13,7 @@ BATCH = 64
 class MemoryHub:
     """The aggregator's end; `connect` makes the nodes' ends."""
 
-    def __init__(self, aggregator: str = "aggregator") -> None:
+    def __init__(self, aggregator: str = AGGREGATOR) -> None:
         self._name = aggregator
         self._arrived: asyncio.Queue[tuple[str, Frame]] = asyncio.Queue(QUEUED)
         self._nodes: dict[str, MemoryLink] = {}

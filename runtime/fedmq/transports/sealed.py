@@ -49,15 +49,19 @@ class SealedHub:
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Seal the frame, once for all if there are several peers, and hand it over."""
         routes = {peer: route for peer in peers if (route := self._seal.route(peer)) is not None}
-        keys: list[tuple[str, bytes]] = []
-        if len(routes) > 1:
-            keys, sealed = self._seal.broadcast(frame)
-        elif routes:
-            sealed = self._seal.seal(next(iter(routes)), frame)
+        failed: list[str] = []
+        if routes:
+            one = len(routes) == 1
+            sealed = self._seal.seal(next(iter(routes)), frame) if one else await self._seal_for_all(frame)
+            failed = await self._link.send(list(routes.values()), (sealed,))
+        return [peer for peer in peers if peer not in routes or routes[peer] in failed]
+
+    async def _seal_for_all(self, frame: Frame) -> bytes:
+        """Hand the group's key to who lacks it, and return the frame sealed with it."""
+        keys, sealed = self._seal.broadcast(frame)
         for route, key in keys:
             await self._link.send([route], (key,))
-        failed = await self._link.send(list(routes.values()), (sealed,)) if routes else []
-        return [peer for peer in peers if peer not in routes or routes[peer] in failed]
+        return sealed
 
     async def close(self) -> None:
         """Let go of the inner link."""
@@ -76,10 +80,7 @@ class SealedPublisher(SealedHub):
 
     async def publish(self, frame: Frame, lasting: bool) -> None:
         """Seal the frame for all, and hand it over once."""
-        keys, sealed = self._seal.broadcast(frame)
-        for route, key in keys:
-            await self._link.send([route], (key,))
-        await self._publisher.publish((sealed,), lasting)
+        await self._publisher.publish((await self._seal_for_all(frame),), lasting)
 
 
 class SealedLink:

@@ -26,8 +26,8 @@ from zmq.auth.asyncio import AsyncioAuthenticator
 from fedmq.codec import Frame, Limits
 from fedmq.errors import AddressUnusable
 from fedmq.keys import AggregatorKeys, NodeKeys
+from fedmq.transports import AGGREGATOR
 
-AGGREGATOR = "aggregator"
 BATCH_FRAMES, BATCH_BYTES = 64, 32 * 2**20
 QUEUED_UP = 4  # an update, a report and a ping are what an honest node has under way
 QUEUED_DOWN = 16
