@@ -1,6 +1,7 @@
 """The benchmarks, each end to end with small sizes; what their rows say, and what becomes of the rows."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+import broker
 from fedmq.errors import FedmqError
 from fedmq_bench import encoder, fold, kills, latency, ledger, load, local, memory, reference, report, rows, startup
 from fedmq_bench.commands import app
@@ -187,12 +189,23 @@ def test_load_answers_every_update_of_every_node() -> None:
 
 
 @pytest.mark.slow
-def test_kills_lose_nothing_and_count_nothing_twice() -> None:
-    row = only(kills.measure(kills=4, seed=5, say=silent, nodes=2, dim=8))
-    assert (row["kills"], row["lost"], row["duplicated"]) == (4, 0, 0)
-    assert row["killed"].keys() == {"aggregator", "node"}
+@pytest.mark.parametrize(("link", "seed"), [("zmq", 1), ("mqtt", 2)])
+def test_kills_of_everyone_lose_nothing_and_count_nothing_twice(link: str, seed: int) -> None:
+    """Each seed is one with which every kind of process is killed."""
+    if link == "mqtt":
+        broker.installed()
+    row = only(kills.measure(kills=4, link=link, seed=seed, say=silent, nodes=2, dim=8))
+    assert (row["link"], row["kills"], row["lost"], row["duplicated"]) == (link, 4, 0, 0)
+    assert row["killed"].keys() == {"aggregator", "node"} | ({"broker"} if link == "mqtt" else set())
     assert row["versions"] >= 4
-    assert 0 < row["recovery_p50_s"] <= row["recovery_max_s"]
+    assert row["killed"].keys() == row["recovery_s"].keys()
+    assert 0 < row["return_s"]["p50"] <= row["return_s"]["max"]
+    assert f"SIGKILL over {link}: aggregator" in report.sentence(row)
+
+
+def test_kills_over_mqtt_without_a_broker_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    assert refusal("kills", "--link", "mqtt").endswith("is not installed: apt-get install mosquitto")
 
 
 def test_memory_is_that_of_an_aggregator_without_torch() -> None:
@@ -300,6 +313,7 @@ def test_a_folder_without_rows_is_answered_with_the_command_that_makes_some(tmp_
         (("latency", "--nodes", "4,x"), "--nodes is '4,x'; it takes whole numbers above 0, such as 1,4,16"),
         (("latency", "--nodes", "0"), "--nodes is '0'"),
         (("fold", "--codec", "zip"), "no codec named 'zip'; there are fp32"),
+        (("kills", "--link", "avian"), "--link is 'avian'; it is one of zmq, mqtt"),
         (("encoder", "--device", "tpu"), "--device is 'tpu'; it is one of cpu, cuda"),
     ],
 )

@@ -203,19 +203,21 @@ def load(
 def kills(
     ctx: typer.Context,
     count: Annotated[int, typer.Option("--kills", min=1, help="How often a process is killed.")] = 50,
+    link: Annotated[str, typer.Option(help="zmq, or mqtt over a Mosquitto that is killed as well.")] = "zmq",
     seed: Seed = 0,
     as_json: Json = False,
     keep: Keep = False,
     out: Out = None,
 ) -> None:
-    """Kill aggregator and nodes of a running federation at random, and measure how long each recovery takes.
+    """Kill aggregator, nodes and broker of a running federation at random, and measure how long each recovery takes.
 
-    Example: fedmq bench kills --kills 10
+    Example: fedmq bench kills --kills 10 --link mqtt
     """
+    from fedmq_bench import killable, machine, options, rows
     from fedmq_bench import kills as benchmark
-    from fedmq_bench import machine, rows
 
-    found = benchmark.measure(count, seed, _say)
+    options.one_of("--link", link, tuple(killable.LINKS))
+    found = benchmark.measure(count, link, seed, _say)
     rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("kills", as_json, keep, out))
 
 

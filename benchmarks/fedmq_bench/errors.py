@@ -8,3 +8,10 @@ class ResultsUnusable(LocalError):
 
     reason = "results_unusable"
     exit_code = EXIT_INPUT
+
+
+class ProgramMissing(LocalError):
+    """A program that a benchmark runs beside ours is not installed."""
+
+    reason = "program_missing"
+    exit_code = EXIT_INPUT

@@ -155,10 +155,12 @@ def _load(row: Row) -> Line:
 
 def _kills(row: Row) -> Line:
     killed = ", ".join(f"{who} {count} times" for who, count in sorted(row["killed"].items()))
+    took = ", ".join(f"{who} {_seconds(found)}" for who, found in sorted(row["recovery_s"].items()))
+    back = f"; a node's next update after {_seconds(row['return_s'])}" if row["return_s"] else ""
     return Line(
         f"SIGKILL over {row['link']}: {killed}",
         f"{row['updates']:,} updates accepted, {row['lost']} lost, {row['duplicated']} counted twice; "
-        f"next version after {row['recovery_p50_s']:.2f} s (p50), {row['recovery_p95_s']:.2f} s (p95)",
+        f"a new round's version after {took} (p50, max){back}",
     )
 
 
@@ -198,6 +200,10 @@ def _cells(cells: Iterable[str]) -> str:
 
 def _ms(seconds: float) -> str:
     return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _seconds(quantiles: Mapping[str, float]) -> str:
+    return f"{quantiles['p50']:.1f} s, {quantiles['max']:.1f} s"
 
 
 def _ratio(row: Row) -> str:

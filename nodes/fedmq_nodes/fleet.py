@@ -64,13 +64,14 @@ class RunningFleet:
         for name in self._options:
             await self.start_node(name)
 
-    async def start_aggregator(self) -> None:
+    async def start_aggregator(self, more: Sequence[str] = ()) -> None:
         """Start the aggregator, or start it again, and wait until it listens.
 
+        more       overrides for this start alone
         raises     ProcessFailed, with what it said
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        sets = [word for override in self._overrides for word in ("--set", override)]
+        sets = [word for override in (*self._overrides, *more) for word in ("--set", override)]
         self._aggregator = await self._spawn("aggregator", ["serve", str(self._file), "--json", *sets], PIPE)
         assert self._aggregator.stdout is not None
         try:
