@@ -84,13 +84,13 @@ def join(
     """
     import asyncio
 
-    from fedmq import observe, show
+    from fedmq import show
     from fedmq.config import parse
-    from fedmq_nodes import progress
+    from fedmq_nodes import logs, progress
     from fedmq_nodes.options import NodeOptions, default_name
     from fedmq_nodes.wiring import join_federation
 
-    observe.configure(log_level)
+    logs.configure(log_level)
     options = parse(
         NodeOptions,
         {
@@ -206,9 +206,10 @@ def evaluate(
     """
     from fedmq import show
     from fedmq.config import parse
-    from fedmq_nodes import progress, tell, use
+    from fedmq_nodes import logs, progress, tell, use
     from fedmq_nodes.options import NodeOptions
 
+    logs.configure("warning")
     learned = use.Learned.of(run, version, bundle)
     columns = dict(pair.partition("=")[::2] for pair in where or [])
     given = {"name": "eval", "data": data, "features": features, "where": columns, "device": device}
@@ -236,8 +237,9 @@ def classify(
     """
     from fedmq import show
     from fedmq.errors import EXIT_INPUT
-    from fedmq_nodes import tell, use
+    from fedmq_nodes import logs, tell, use
 
+    logs.configure("warning")
     learned = use.Learned.of(run, version, bundle)
     failed = False
     for found in use.classify(learned, images, device, most):

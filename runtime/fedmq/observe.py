@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TextIO
 
@@ -13,6 +14,9 @@ from fedmq.effects import Log
 def configure(level: str = "info", stream: TextIO | None = None) -> None:
     """Write logs to this stream (standard error), in colour to a terminal, as JSON lines to anything else.
 
+    What libraries warn of becomes a log line too, with what is bound to the context in which they do: a warning by
+    itself names a line of the library, and not the input that it is about.
+
     level      debug, info, warning or error
     """
     stream = stream or sys.stderr
@@ -21,6 +25,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
     )
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
@@ -29,6 +34,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
+    warnings.showwarning = _warned
 
 
 def logger(**context: object) -> Callable[[Log], None]:
@@ -39,3 +45,16 @@ def logger(**context: object) -> Callable[[Log], None]:
         getattr(bound, log.level)(log.event, **log.fields)
 
     return write
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Take the place of `warnings.showwarning`, which Python asks only for what its filters let through."""
+    where = f"{filename}:{lineno}"
+    structlog.get_logger().warning("library.warned", text=str(message).strip(), kind=category.__name__, where=where)

@@ -11,6 +11,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from structlog.contextvars import bound_contextvars
 
 from fedmq_models.bundle import Interpolation, Preprocess, Resize
 from fedmq_models.encode.images import ImageSource, open_image
@@ -54,13 +55,18 @@ def read_pixels(
 ) -> npt.NDArray[np.float32]:
     """Pixels (3, size, size) float32 of an image file: `open_image`, then `pixels`.
 
+    Of what Pillow warns of meanwhile, damaged EXIF data above all, nothing touches the pixels; `path` is bound to the
+    logging context, so that whoever logs warnings can name the file.
+
     raises     ImageUnreadable, naming the file
     """
-    image = open_image(source)
-    try:
-        return pixels(image, how, out)
-    except ImageUnreadable as fault:
-        raise ImageUnreadable(f"{'image' if isinstance(source, bytes) else source}: {fault}") from fault
+    name = "image" if isinstance(source, bytes) else str(source)
+    with bound_contextvars(path=name):
+        image = open_image(source)
+        try:
+            return pixels(image, how, out)
+        except ImageUnreadable as fault:
+            raise ImageUnreadable(f"{name}: {fault}") from fault
 
 
 def _square(image: Image.Image, how: Preprocess) -> Image.Image:
