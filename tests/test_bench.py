@@ -14,7 +14,21 @@ from typer.testing import CliRunner, Result
 
 import broker
 from fedmq.errors import FedmqError
-from fedmq_bench import encoder, fold, kills, latency, ledger, load, local, memory, reference, report, rows, startup
+from fedmq_bench import (
+    encoder,
+    fold,
+    kills,
+    latency,
+    ledger,
+    load,
+    local,
+    memory,
+    reference,
+    report,
+    rows,
+    startup,
+    wires,
+)
 from fedmq_bench.commands import app
 from fedmq_bench.errors import ResultsUnusable
 from fedmq_bench.harness import Pair, figures, in_turns
@@ -100,10 +114,13 @@ def test_a_ratio_is_of_medians_and_lies_within_its_spread() -> None:
 # Each benchmark
 
 
-def test_latency_measures_rounds_of_real_processes_beside_echoes() -> None:
-    row = latency.run(latency.Size(nodes=2, up="int8", dim=4, rounds=2, blocks=2), seed=0)
+@pytest.mark.parametrize("link", wires.WIRES)
+def test_latency_measures_rounds_of_real_processes_beside_echoes_over_the_same_link(link: str) -> None:
+    if link in wires.BROKERED:
+        broker.installed()
+    row = latency.run(latency.Size(nodes=2, link=link, up="int8", dim=4, rounds=2, blocks=2), seed=0)
     assert row.keys() >= TWO_SIDES | {"link", "nodes", "codec", "median_s", "floor_median_s"}
-    assert (row["case"], row["link"], row["nodes"], row["codec"], row["repeats"]) == ("latency", "zmq", 2, "int8", 4)
+    assert (row["case"], row["link"], row["nodes"], row["codec"], row["repeats"]) == ("latency", link, 2, "int8", 4)
     assert (row["down_bytes"], row["up_bytes"]) == (4 * 40, 40 + 4 * 10)
     assert row["ratio"] == row["median_s"] / row["floor_median_s"] > 0
     assert row["commit_median_s"] > 0
@@ -180,12 +197,15 @@ def test_both_sides_of_encoder_read_files_alike(tmp_path: Path) -> None:
     assert np.array_equal(eager.encode_files([file]), eager.encode(read_pixels(file, made.preprocess)[None]))
 
 
-def test_load_answers_every_update_of_every_node() -> None:
-    row = only(load.measure(nodes=4, updates=20, seed=0, say=silent, drivers=2, dim=4))
+@pytest.mark.parametrize("link", ["zmq", "mqtt"])
+def test_load_answers_every_update_of_every_node(link: str) -> None:
+    if link in wires.BROKERED:
+        broker.installed()
+    row = only(load.measure(link, nodes=4, updates=20, seed=0, say=silent, drivers=2, dim=4))
     assert row["updates"] >= 20
     assert 0 < row["verdict_p50_s"] <= row["verdict_p99_s"]
     assert row["updates_per_s"] == pytest.approx(row["updates"] / row["seconds"])
-    assert "4 nodes over zmq" in report.sentence(row)
+    assert f"4 nodes over {link}" in report.sentence(row)
 
 
 @pytest.mark.slow
@@ -265,7 +285,8 @@ def test_the_table_has_the_newest_row_of_each_size(tmp_path: Path) -> None:
 def test_every_case_has_a_sentence() -> None:
     two = {"median_s": 1.0, "ratio": 2.0}
     found = [
-        {"case": "latency", "nodes": 16, "codec": "fp32", "durable": False, "floor_median_s": 0.5, **two},
+        {"case": "latency", "link": "zmq", "nodes": 16, "codec": "fp32", "durable": False, "floor_median_s": 0.5,
+         **two},
         {"case": "ledger", "nodes": 16, "codec": "int8", "durable": True, "updates_per_s": 100.0,
          "off_updates_per_s": 200.0, "alone_updates_per_s": 900.0, **two},
         {"case": "local", "images": 9, "model": "m", "cached_epoch_s": 1.0, "reference_epoch_s": 2.0, "ratio": 2e3},

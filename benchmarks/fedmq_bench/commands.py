@@ -20,6 +20,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of either side; default every core.")]
 Model = Annotated[str, typer.Option(help="An open_clip model; its weights are random.")]
 CodecNames = Annotated[str, typer.Option("--codec", help="Codecs of the updates, such as fp32,int8,fp16.")]
+Wire = Annotated[str, typer.Option("--link", help="zmq, curve, mqtt, or sealed: mqtt with sealed frames.")]
 OUTPUT = ("as_json", "keep", "out")
 
 
@@ -27,6 +28,7 @@ OUTPUT = ("as_json", "keep", "out")
 def latency(
     ctx: typer.Context,
     nodes: Annotated[str, typer.Option(help="Numbers of node processes, such as 1,4,16.")] = "1,4,8,16,32",
+    link: Wire = "zmq",
     codec: CodecNames = "fp32",
     down: Annotated[str, typer.Option(help="Codec of the way down.")] = "fp32",
     durable: Annotated[bool, typer.Option(help="Have each version on the disk before it is announced.")] = False,
@@ -37,16 +39,18 @@ def latency(
     keep: Keep = False,
     out: Out = None,
 ) -> None:
-    """Measure a round without training, beside a bare pyzmq echo of the same bytes.
+    """Measure a round without training, beside a bare echo of the same bytes over the same link.
 
     Example: fedmq bench latency --nodes 16 --codec fp32,int8
     """
     from fedmq_bench import latency as benchmark
     from fedmq_bench import machine, options, rows
+    from fedmq_bench.wires import WIRES
 
     (down,) = options.codecs(down)
+    link = options.one_of("--link", link, WIRES)
     sizes = [
-        benchmark.Size(count, name, down, rounds=rounds, blocks=repeats, durable=durable)
+        benchmark.Size(count, link, name, down, rounds=rounds, blocks=repeats, durable=durable)
         for name in options.codecs(codec)
         for count in options.counts("--nodes", nodes)
     ]
@@ -183,6 +187,7 @@ def load(
     ctx: typer.Context,
     nodes: Annotated[int, typer.Option(min=1, help="Connected nodes.")] = 1000,
     updates: Annotated[int, typer.Option(min=1, help="Updates in all.")] = 60_000,
+    link: Wire = "zmq",
     seed: Seed = 0,
     as_json: Json = False,
     keep: Keep = False,
@@ -193,9 +198,10 @@ def load(
     Example: fedmq bench load --nodes 1000
     """
     from fedmq_bench import load as benchmark
-    from fedmq_bench import machine, rows
+    from fedmq_bench import machine, options, rows
+    from fedmq_bench.wires import WIRES
 
-    found = benchmark.measure(nodes, updates, seed, _say)
+    found = benchmark.measure(options.one_of("--link", link, WIRES), nodes, updates, seed, _say)
     rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("load", as_json, keep, out))
 
 

@@ -9,13 +9,19 @@ from multiprocessing.connection import Connection
 
 import zmq
 
+from fedmq import keys
+from fedmq.transports import AGGREGATOR
+from fedmq_bench.wires import Wire
 
-def hub(pipe: Connection, _number: int, nodes: int, down_bytes: int, rounds: int, blocks: int) -> None:
+
+def hub(pipe: Connection, _number: int, wire: Wire, nodes: int, down_bytes: int, rounds: int, blocks: int) -> None:
     """Say an address; then, each time that all nodes are there, time so many echoes; in the end tell all their seconds.
 
     tells      the address; then per block (seconds of each echo, CPU seconds of this process in them)
     """
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        if wire.secure:
+            router.curve_secretkey, router.curve_server = keys.load(wire.own_key).secret, True
         port = router.bind_to_random_port("tcp://127.0.0.1")
         pipe.send(f"tcp://127.0.0.1:{port}")
         # Not bytes(n), whose untouched pages are all the one page of zeros, which never leaves the cache.
@@ -41,9 +47,12 @@ def hub(pipe: Connection, _number: int, nodes: int, down_bytes: int, rounds: int
 class Echo:
     """A node's end: a DEALER that answers until it is told to stop."""
 
-    def __init__(self, address: str, up_bytes: int) -> None:
+    def __init__(self, wire: Wire, address: str, up_bytes: int) -> None:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
+        if wire.secure:
+            self._socket.curve_serverkey = keys.load_public(wire.folder / f"{AGGREGATOR}.key")
+            self._socket.curve_publickey, self._socket.curve_secretkey = zmq.curve_keypair()
         self._socket.connect(address)
         self._payload = os.urandom(up_bytes)
 

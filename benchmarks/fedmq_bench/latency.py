@@ -1,4 +1,4 @@
-"""Latency: how long a round takes when nobody trains, beside a bare pyzmq echo of the same bytes in the same run.
+"""Latency: how long a round takes when nobody trains, beside a bare echo of the same bytes in the same run.
 
 A round here is from "version v is committed and delivered to all" to "version v + 1 is committed and delivered to all":
 v has reached N node processes, N updates come up, are judged and folded, v + 1 is written to the ledger, goes down, and
@@ -15,23 +15,27 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from fedmq import observe
-from fedmq.codec import Limits
 from fedmq.compress import codec
+from fedmq.config import Federation
 from fedmq.journal import Entry, VersionEntry
 from fedmq.ledger import Keeping, Ledger
-from fedmq.plan import Codecs, Job, Pulse, Settings, Stop
+from fedmq.plan import Codecs, Job, Pulse, Stop
 from fedmq.serve import serve
-from fedmq.transports.zmq import ZmqHub
-from fedmq_bench import floor
+from fedmq_bench import floor, floor_mqtt
 from fedmq_bench.harness import Pair, Say, figures
 from fedmq_bench.processes import hear, hear_all, processes
 from fedmq_bench.untrained import METHOD, params, schema, take_part
+from fedmq_bench.wires import Wire, laid
+from fedmq_nodes import links
 from fedmq_nodes.greeting import Introduction
 
 SPACE = "0" * 64
@@ -44,12 +48,14 @@ PULSE = Pulse(heartbeat_s=600.0, lost_after_s=3600.0)
 class Size:
     """One federation of the benchmark.
 
+    link       one of the wires
     rounds     that are counted in a block, and as many echoes; one more before each of them warms up
     durable    whether each version is on the disk before it is announced; an echo writes nothing
     ledger     whether there is a ledger at all; without one, nothing of what the federation does is written down
     """
 
     nodes: int
+    link: str = "zmq"
     up: str = "fp32"
     down: str = "fp32"
     dim: int = 512
@@ -82,7 +88,8 @@ class Size:
 def measure(sizes: Sequence[Size], seed: int, say: Say) -> Iterator[dict[str, Any]]:
     """Yield a row per size."""
     for size in sizes:
-        say(f"{size.nodes} nodes, {size.up} up, {size.down} down: {size.blocks} x {size.rounds} rounds and echoes")
+        federation = f"{size.nodes} nodes over {size.link}, {size.up} up, {size.down} down"
+        say(f"{federation}: {size.blocks} x {size.rounds} rounds and echoes")
         yield run(size, seed)
 
 
@@ -104,7 +111,7 @@ def run(size: Size, seed: int) -> dict[str, Any]:
     found = timing(size, seed)
     return {
         "case": NAME,
-        "link": "zmq",
+        "link": size.link,
         "nodes": size.nodes,
         "codec": size.up,
         "down": size.down,
@@ -128,10 +135,12 @@ def timing(size: Size, seed: int) -> Timing:
     down_bytes, _ = size.bytes_each_way
     with tempfile.TemporaryDirectory(prefix="fedmq-bench-") as name, ExitStack() as ends:
         folder = Path(name)
-        (echo,) = ends.enter_context(processes(1, floor.hub, size.nodes, down_bytes, size.rounds + 1, size.blocks))
-        (aggregator,) = ends.enter_context(processes(1, _aggregator, size, folder, seed))
+        wire = ends.enter_context(laid(size.link, folder, [_name(number) for number in range(size.nodes)]))
+        bare = (floor_mqtt if wire.brokered else floor).hub
+        (echo,) = ends.enter_context(processes(1, bare, wire, size.nodes, down_bytes, size.rounds + 1, size.blocks))
+        (aggregator,) = ends.enter_context(processes(1, _aggregator, wire, size, folder, seed))
         addresses = hear(aggregator), hear(echo)
-        nodes = ends.enter_context(processes(size.nodes, _node, *addresses, size, seed))
+        nodes = ends.enter_context(processes(size.nodes, _node, wire, *addresses, size, seed))
         echoes, (cpu_s, closed), *notes = hear_all([echo, aggregator, *nodes])
     pair = Pair(
         _steps(_delivered([adoptions for adoptions, _, _ in notes]), size),
@@ -158,13 +167,18 @@ def _steps(at: dict[int, float], size: Size) -> list[float]:
     return [at[version + 1] - at[version] for version in sorted(at) if size.counts(version)]
 
 
-def _aggregator(pipe: Connection, _number: int, size: Size, folder: Path, seed: int) -> None:
+def _name(number: int) -> str:
+    return f"node-{number}"
+
+
+def _aggregator(pipe: Connection, _number: int, wire: Wire, size: Size, folder: Path, seed: int) -> None:
     """Serve one federation; tell its address, and in the end this process's CPU seconds since then, and when each
     version was closed.
     """
     observe.configure("error")
-    settings = Settings(
+    federation = Federation(
         NAME,
+        link=wire.endpoint,
         start_nodes=size.nodes,
         evaluate_every=0,
         codec=Codecs(size.up, size.down),
@@ -184,21 +198,22 @@ def _aggregator(pipe: Connection, _number: int, size: Size, folder: Path, seed: 
             closed.update({entry.version: entry.closed_at for entry in entries if isinstance(entry, VersionEntry)})
 
     async def main() -> None:
-        hub = ZmqHub.bind("tcp://127.0.0.1:*", Limits())
+        hub = await links.hub(federation, np.random.default_rng(seed))
+        keeping = Keeping(size.durable, versions=1)
         try:
             pipe.send(hub.address)
-            await serve(settings, job, Keeping(size.durable, versions=1), folder, hub, asyncio.Event(), kind=Noting)
+            await serve(federation, job, keeping, folder, hub.link, asyncio.Event(), hub.admitted, Noting)
         finally:
-            await hub.close()
+            await hub.link.close()
 
     began = _cpu_s()
     asyncio.run(main())
     pipe.send((_cpu_s() - began, closed))
 
 
-def _node(pipe: Connection, number: int, address: str, echo_address: str, size: Size, seed: int) -> None:
+def _node(pipe: Connection, number: int, wire: Wire, address: str, echo_address: str, size: Size, seed: int) -> None:
     """Take part in rounds and echoes; in the end tell when each version was held, and CPU seconds of both."""
-    echo = floor.Echo(echo_address, size.bytes_each_way[1])
+    echo = (floor_mqtt if wire.brokered else floor).Echo(wire, echo_address, size.bytes_each_way[1])
     echo_cpu_s = 0.0
 
     def before_training(version: int) -> None:
@@ -208,9 +223,9 @@ def _node(pipe: Connection, number: int, address: str, echo_address: str, size: 
             echo.block()
             echo_cpu_s += _cpu_s() - began
 
-    who = Introduction(NAME, f"node-{number}", SPACE, size.dim, (METHOD,))
+    who = Introduction(NAME, _name(number), SPACE, size.dim, (METHOD,))
     began = _cpu_s()
-    adoptions = asyncio.run(take_part(address, who, seed, before_training))
+    adoptions = asyncio.run(take_part(partial(wire.link, address, NAME), who, seed, before_training))
     pipe.send(({note.version: note.at for note in adoptions}, _cpu_s() - began - echo_cpu_s, echo_cpu_s))
     echo.close()
 

@@ -11,6 +11,8 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -22,18 +24,23 @@ from fedmq_bench.harness import Say
 from fedmq_bench.processes import hear_all, processes
 from fedmq_bench.served import Seen, aggregator, write_bundle
 from fedmq_bench.untrained import METHOD, schema, take_part
+from fedmq_bench.wires import Wire, laid
 from fedmq_nodes.greeting import Introduction
 
+NAME = "load"
 LOOK_S = 0.1
 SETTLED = 0.2  # share of a run after which memory is expected to grow no more
 FEDERATION = """
-federation = "load"
+federation = "{name}"
 bundle = "{folder}/bundle"
 run = "{folder}/run"
 start_nodes = {nodes}
 evaluate_every = 0
 [link]
-address = "tcp://127.0.0.1:*"
+address = "{wire.address}"
+curve = "{wire.endpoint.curve}"
+key = "{wire.own_key}"
+enrolled = "{wire.endpoint.enrolled}"
 [rounds]
 goal = {goal}
 max_staleness = 1000
@@ -45,24 +52,29 @@ lost_after_s = 300.0
 """
 
 
-def measure(nodes: int, updates: int, seed: int, say: Say, drivers: int = 4, dim: int = 32) -> Iterator[dict[str, Any]]:
+def measure(
+    link: str, nodes: int, updates: int, seed: int, say: Say, drivers: int = 4, dim: int = 32
+) -> Iterator[dict[str, Any]]:
     """Yield one row.
 
+    link       one of the wires
     drivers    processes that the nodes share
     """
     goal = max(1, nodes // 10)
     versions = -(-updates // goal)
     drivers = min(drivers, nodes)
-    say(f"{nodes} nodes in {drivers} processes; {versions} versions of {goal} updates each")
-    with tempfile.TemporaryDirectory(prefix="fedmq-bench-") as name:
+    say(f"{nodes} nodes over {link} in {drivers} processes; {versions} versions of {goal} updates each")
+    with tempfile.TemporaryDirectory(prefix="fedmq-bench-") as name, ExitStack() as ends:
         folder = Path(name)
+        wire = ends.enter_context(laid(link, folder, [_name(node) for node in range(nodes)]))
         space = write_bundle(folder / "bundle", dim, seed)
         file = folder / "federation.toml"
-        file.write_text(FEDERATION.format(folder=folder, nodes=nodes, goal=goal, versions=versions))
+        values = {"name": NAME, "folder": folder, "wire": wire, "nodes": nodes, "goal": goal, "versions": versions}
+        file.write_text(FEDERATION.format(**values))
         with aggregator(file) as (process, address):
             seen, sizes = Seen(process.pid), list[tuple[float, int]]()
             seen.look()
-            with processes(drivers, _nodes, drivers, nodes, address, space, dim, seed) as pipes:
+            with processes(drivers, _nodes, wire, drivers, nodes, address, space, dim, seed) as pipes:
                 while process.poll() is None:
                     seen.look()
                     sizes.append((time.time(), seen.last))
@@ -79,7 +91,7 @@ def measure(nodes: int, updates: int, seed: int, say: Say, drivers: int = 4, dim
     during = [size for at, size in sizes if settled <= at <= ended] or [seen.last]
     yield {
         "case": "load",
-        "link": "zmq",
+        "link": link,
         "nodes": nodes,
         "updates": accepted,
         "updates_per_s": accepted / (ended - began),
@@ -95,8 +107,12 @@ def measure(nodes: int, updates: int, seed: int, say: Say, drivers: int = 4, dim
     }
 
 
+def _name(node: int) -> str:
+    return f"node-{node}"
+
+
 def _nodes(
-    pipe: Connection, number: int, drivers: int, nodes: int, address: str, space: str, dim: int, seed: int
+    pipe: Connection, number: int, wire: Wire, drivers: int, nodes: int, address: str, space: str, dim: int, seed: int
 ) -> None:
     """Be every `drivers`-th node; tell how long each update waited for its verdict."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -104,9 +120,9 @@ def _nodes(
     waited: list[float] = []
 
     async def main() -> None:
-        names = [f"node-{node}" for node in range(number, nodes, drivers)]
-        people = [Introduction("load", name, space, dim, (METHOD,)) for name in names]
-        await asyncio.gather(*(take_part(address, who, seed, verdict_s=waited) for who in people))
+        people = [Introduction(NAME, _name(node), space, dim, (METHOD,)) for node in range(number, nodes, drivers)]
+        connect = partial(wire.link, address, NAME)
+        await asyncio.gather(*(take_part(connect, who, seed, verdict_s=waited) for who in people))
 
     asyncio.run(main())
     pipe.send(np.array(waited))

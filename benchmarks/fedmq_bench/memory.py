@@ -13,7 +13,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from numpy.random import Generator
+
+from fedmq.codec import Limits
 from fedmq.compress import codec
+from fedmq.transports import Link
+from fedmq.transports.zmq import ZmqLink
 from fedmq_bench.harness import Say
 from fedmq_bench.processes import hear_all, processes
 from fedmq_bench.served import Seen, aggregator, write_bundle
@@ -91,10 +96,13 @@ def _nodes(
 ) -> None:
     """Be every `drivers`-th node; tell the version that each held in the end."""
 
+    def connect(name: str, _rng: Generator) -> Link:
+        return ZmqLink.connect(address, name, Limits())
+
     async def main() -> None:
         names = [f"node-{node}" for node in range(number, nodes, drivers)]
         people = [Introduction("memory", name, space, dim, (METHOD,)) for name in names]
-        notes = await asyncio.gather(*(take_part(address, who, seed) for who in people))
+        notes = await asyncio.gather(*(take_part(connect, who, seed) for who in people))
         pipe.send([adoptions[-1].version for adoptions in notes])
 
     asyncio.run(main())

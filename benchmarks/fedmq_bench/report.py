@@ -7,6 +7,14 @@ from typing import Any
 Row = Mapping[str, Any]
 HEADINGS = ("measured", "fedmq", "beside it", "ratio", "target", "command")
 
+# Per link of a benchmark, how it is named in a sentence, and what it is held against.
+LINKS: Mapping[str, tuple[str, str]] = {
+    "zmq": ("", "bare pyzmq"),
+    "curve": (" over CURVE", "bare pyzmq with CURVE"),
+    "mqtt": (" over MQTT", "bare aiomqtt"),
+    "sealed": (" over MQTT, sealed", "bare aiomqtt"),
+}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -81,14 +89,22 @@ def place(context: Row) -> str:
 
 def _latency(row: Row) -> Line:
     kind = ", durable" if row["durable"] else ""
-    aim = Target(2.0) if (row["nodes"], row["codec"], row["durable"]) == (16, "fp32", False) else None
+    link, bare = LINKS[row["link"]]
     return Line(
-        f"round of {row['nodes']} nodes, {row['codec']} up{kind}",
+        f"round of {row['nodes']} nodes{link}, {row['codec']} up{kind}",
         _ms(row["median_s"]),
-        f"bare pyzmq {_ms(row['floor_median_s'])}",
+        f"{bare} {_ms(row['floor_median_s'])}",
         _ratio(row),
-        aim.verdict(row["ratio"]) if aim else "",
+        aim.verdict(row["ratio"]) if (aim := _latency_aim(row)) else "",
     )
+
+
+def _latency_aim(row: Row) -> Target | None:
+    if row["durable"] or row["codec"] != "fp32":
+        return None
+    if row["link"] == "zmq":
+        return Target(2.0) if row["nodes"] == 16 else None
+    return Target(1.5) if row["link"] == "curve" or row["nodes"] in (4, 8, 16) else None
 
 
 def _ledger(row: Row) -> Line:

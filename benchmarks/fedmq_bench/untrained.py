@@ -11,15 +11,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
-from fedmq.codec import Frame, Limits
+from fedmq.codec import Frame
 from fedmq.core import Event
 from fedmq.delta import Arrays, Params, Schema
 from fedmq.drive import Drive
 from fedmq.effects import Done, Effect, Prepare, Remember, Train
-from fedmq.transports.zmq import ZmqLink
+from fedmq.transports import Link
 from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.node import Node, Trained
+
+Connect = Callable[[str, Generator], Link]
 
 METHOD = "fedclip"
 STEP = 6e-4  # standard deviation of a value of a delta, about that of FedCLIP's local epoch
@@ -81,7 +84,7 @@ class Watched:
 
 
 async def take_part(
-    address: str,
+    connect: Connect,
     who: Introduction,
     seed: int,
     before_training: Callable[[int], None] = lambda _version: None,
@@ -89,6 +92,7 @@ async def take_part(
 ) -> list[Adoption]:
     """Be a node until the federation has finished, and return which versions it held since when.
 
+    connect             returns this node's link, given its name and what is random about it
     before_training     told the version, each time that the node is asked to train
     verdict_s           is given the seconds from each update's delivery to its verdict
     """
@@ -115,7 +119,7 @@ async def take_part(
                 return answer(lambda now: node.remembered(memory, now))
         return None
 
-    link = ZmqLink.connect(address, who.name, Limits())
+    link = connect(who.name, rng)
     try:
         done: Done = await Drive(watched, link, perform, lambda _log: None, list).run(asyncio.Event())
     finally:

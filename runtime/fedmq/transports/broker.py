@@ -72,8 +72,9 @@ class Client(aiomqtt.Client):
 
         lasting_s      retain it for so long
         """
-        properties = _properties(PacketTypes.PUBLISH)
+        properties = None  # to make an empty one takes as long as to send a small message
         if lasting_s is not None:
+            properties = _properties(PacketTypes.PUBLISH)
             properties.MessageExpiryInterval = lasting_s
         info = self._client.publish(topic, payload, 1, lasting_s is not None, properties)
         if info.rc != MQTT_ERR_SUCCESS:

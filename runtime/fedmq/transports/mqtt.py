@@ -27,7 +27,7 @@ from fedmq.transports.line import FORGOTTEN, PIECE_BYTES, Letter, Line
 from fedmq.transports.pieces import Assembly
 
 QUEUED_UP, QUEUED_DOWN, QUEUED_MODEL = 4, 16, 4
-RECEIVE_UP, RECEIVE_DOWN = 32, 16
+RECEIVE_UP, RECEIVE_DOWN = 16, 16
 OPEN_BYTES = 256 * 2**20
 PEERS = 65_536
 HERE, GONE_WORD = b"here", b"gone"
@@ -67,7 +67,7 @@ class MqttHub:
         self._topics = Topics(federation)
         # As over ZeroMQ, a frame that is only just too large still reaches us, and is refused with its reason.
         assembly = Assembly(2 * limits.frame_bytes, max(OPEN_BYTES, 2 * limits.frame_bytes))
-        terms = Terms(f"fedmq-{rng.bytes(8).hex()}", receive=RECEIVE_UP, packet_bytes=4 * PIECE_BYTES)
+        terms = Terms(f"fedmq-{rng.bytes(8).hex()}", receive=RECEIVE_UP, packet_bytes=2 * PIECE_BYTES)
         listens = (self._topics.up("+"), self._topics.status("+"))
         self._line = Line(broker, terms, listens, QUEUED_DOWN, assembly, rng)
         self._peers: OrderedDict[str, bytes] = OrderedDict()  # by name, what their process drew, if that is known
