@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,9 @@ SHELLS = {
     "fedmq_models.tiny.train",  # tells how long each step of a script took
 }
 CLOCKS = {"asyncio", "time", "datetime", "sched"}
+
+# Who runs a core, guards it or shows it. Its parts are told what has happened, and never ask it.
+KNOW_CORES = {"fedmq.door", "fedmq.serve", "fedmq.status", "fedmq_nodes.join"}
 
 # Who may make what nobody can predict: a seed for a whole run, or a token.
 DRAWS_SECRETS = {"fedmq.control", "fedmq.serve", "fedmq_nodes.commands", "fedmq_nodes.wiring"}
@@ -114,6 +118,20 @@ def test_all_four_packages_were_found() -> None:
 def test_no_import_points_the_wrong_way(package: str) -> None:
     found = {name: roots(tree) & NEVER[package] for name, tree in modules().items() if name.split(".")[0] == package}
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+def test_no_modules_know_each_other_in_a_circle_not_even_for_their_types() -> None:
+    """A package may gather what its modules have, and these may ask it for one another."""
+    arrows = {
+        name: {other for other in imported(tree) if other in modules() and not f"{name}.".startswith(f"{other}.")}
+        for name, tree in modules().items()
+    }
+    TopologicalSorter(arrows).prepare()  # raises CycleError, with the circle
+
+
+def test_only_what_runs_shows_or_guards_a_core_knows_it() -> None:
+    cores = {"fedmq.aggregator", "fedmq_nodes.node"}
+    assert ours(lambda tree: cores & set(imported(tree))) == KNOW_CORES
 
 
 def test_only_shells_and_benchmarks_await_or_read_a_clock() -> None:

@@ -1,16 +1,22 @@
 """Which link an address means, and what may not go over it in the clear."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from fedmq import keys
+from fedmq.codec import Frame
 from fedmq.config import Endpoint, Federation, is_loopback
+from fedmq.enrolment import revoke
 from fedmq.errors import ConfigInvalid
 from fedmq.login import Login
-from fedmq.transports.mqtt import MqttLink
+from fedmq.transports.memory import MemoryHub
+from fedmq.transports.mqtt import MqttHub, MqttLink
+from fedmq.transports.sealed import SealedPublisher
 from fedmq_nodes import links
 from fedmq_nodes.options import NodeOptions
 
@@ -60,3 +66,52 @@ def test_a_nodes_user_is_its_name_where_it_has_a_password() -> None:
 )
 def test_loopback_is_known_with_and_without_a_port(address: str, near: bool) -> None:
     assert is_loopback(address) is near
+
+
+class Carrier(MemoryHub):
+    """A broker without nodes."""
+
+    address = "mqtt://127.0.0.1:1883"
+
+    @classmethod
+    async def open(cls, *_: object) -> "Carrier":
+        return cls()
+
+    async def publish(self, frame: Frame, lasting: bool) -> None:
+        """Hand the frame to nobody."""
+
+
+def test_who_may_read_a_version_is_looked_up_again_only_when_somebody_was_enrolled_or_revoked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("aggregator", "a", "b"):
+        keys.new(tmp_path, name)
+    folder = tmp_path / "enrolled"
+    for name in "ab":
+        keys.enrol(tmp_path / f"{name}.key", folder)
+    os.utime(folder, (1_000.0, 1_000.0))
+    found: list[int] = []
+    look = keys.Enrolled.look
+
+    def looked(enrolled: keys.Enrolled) -> frozenset[str]:
+        admitted = look(enrolled)
+        found.append(len(admitted))
+        return admitted
+
+    monkeypatch.setattr(keys.Enrolled, "look", looked)
+    monkeypatch.setattr(keys, "LOOK_S", float("inf"))
+    monkeypatch.setattr(MqttHub, "open", Carrier.open)
+    endpoint = Endpoint(Carrier.address, "on", tmp_path / "aggregator.key_secret", folder)
+
+    async def main() -> None:
+        made = await links.hub(Federation("toy", link=endpoint), RNG)
+        assert isinstance(made.link, SealedPublisher)
+        for _ in range(5):
+            await made.link.publish((b"version",), lasting=True)
+        revoke("a", folder)
+        for _ in range(5):
+            await made.link.publish((b"version",), lasting=True)
+        await made.link.close()
+
+    asyncio.run(main())
+    assert found == [2, 1]

@@ -7,7 +7,7 @@ import pytest
 
 import golden
 from fedmq.errors import Unexpected
-from fedmq.messages import Message, Update, Verdict
+from fedmq.messages import Code, Message, Update, Verdict
 from fedmq.session import TABLE, Receipt, Session, Side, State
 
 # The protocol as a person reads it: the state that a message leads to, "-" where it cannot come.
@@ -155,6 +155,13 @@ def test_a_verdict_is_learned_once_in_any_state_that_takes_one() -> None:
         verdict: Verdict = replace(golden.VERDICT, session=NUMBER, seq=3)
         assert [made.receive(verdict, 11.0), made.receive(verdict, 12.0)] == [Receipt.FRESH, Receipt.DUPLICATE]
         assert made.seq == 3
+
+
+def test_a_busy_verdict_is_none_however_often_it_comes_and_the_one_after_it_counts() -> None:
+    made = session(Side.NODE, State.OPEN, seq=2)
+    busy = Verdict(NUMBER, 3, Code.BUSY, retry_after_s=1.0)
+    assert [made.receive(busy, 11.0), made.receive(busy, 12.0), made.seq] == [Receipt.FRESH, Receipt.FRESH, 2]
+    assert (made.receive(replace(busy, code=Code.ACCEPTED), 13.0), made.seq) == (Receipt.FRESH, 3)
 
 
 def test_the_first_seq_is_one() -> None:

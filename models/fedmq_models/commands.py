@@ -122,7 +122,7 @@ def from_onnx(
     """
     from fedmq_models import export, options
     from fedmq_models.bundle import Interpolation, Preprocess, Resize
-    from fedmq_models.bundle.manifest import SIZE_LIMIT_PX
+    from fedmq_models.bundle.encoding import SIZE_LIMIT_PX
     from fedmq_models.errors import OptionInvalid
 
     if not 1 <= size <= SIZE_LIMIT_PX:

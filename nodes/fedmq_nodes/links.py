@@ -1,5 +1,6 @@
 """Links: either end of whichever kind an address asks for."""
 
+import asyncio
 from dataclasses import dataclass
 
 from nacl.utils import random
@@ -49,8 +50,9 @@ async def hub(federation: Federation, rng: Generator) -> Hub:
     carrier = await MqttHub.open(endpoint.address, federation.federation, federation.limits, rng, endpoint.broker)
     if keys is None:
         return Hub(carrier, carrier.address, None)
-    seal = AggregatorSeal(keys.own, keys.enrolled.look, federation.limits, random)
-    return Hub(SealedPublisher(carrier, seal, observe.logger()), carrier.address, keys.enrolled.now)
+    clock, enrolled = asyncio.get_running_loop().time, keys.enrolled
+    seal = AggregatorSeal(keys.own, lambda: enrolled.now(clock()), federation.limits, random)
+    return Hub(SealedPublisher(carrier, seal, observe.logger()), carrier.address, enrolled.now)
 
 
 def link(address: str, federation: str, options: NodeOptions, insecure: bool, rng: Generator) -> Link:

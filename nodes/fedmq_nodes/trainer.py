@@ -14,7 +14,7 @@ from fedmq_models import classifier
 from fedmq_models.examples import Examples
 from fedmq_models.methods import method
 from fedmq_models.training import fit
-from fedmq_nodes.node import Evaluated, Trained
+from fedmq_nodes.results import Evaluated, Trained
 from fedmq_nodes.sources import Data
 from fedmq_nodes.task import Task
 

@@ -77,6 +77,11 @@ class Verdict:
     weight: Amount = 0.0
     retry_after_s: Amount = 0.0
 
+    @property
+    def is_final(self) -> bool:
+        """Whether it is a verdict at all."""
+        return self.code is not Code.BUSY
+
 
 @dataclass(frozen=True, slots=True)
 class Welcome:

@@ -83,6 +83,10 @@ class Stop:
     versions: Count = 0
     finish_s: Amount = 30.0
 
+    def is_last(self, version: int) -> bool:
+        """Whether a federation ends with this version."""
+        return 0 < self.versions <= version
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -16,6 +16,8 @@ from fedmq.messages import Message, Task
 from fedmq.roster import Member, Roster
 from fedmq.versions import Versions
 
+LONGEST = 2000  # characters of a sentence on the wire; what a node says of itself may be longer
+
 
 class Post:
     """Effects on their way out, with the bytes and the events that they mean.

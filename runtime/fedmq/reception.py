@@ -14,12 +14,11 @@ from fedmq.errors import ConfigInvalid
 from fedmq.journal import Journal
 from fedmq.messages import Hello, Ping, Pong, Ready, Refuse, Verdict, Welcome
 from fedmq.plan import Job, Settings
-from fedmq.post import Post
+from fedmq.post import LONGEST, Post
 from fedmq.roster import Member, Roster
 from fedmq.session import Session, Side, State
 
 REVOKED = "revoked", "this node's key is not enrolled any more; ask whoever runs the federation to enrol it"
-LONGEST = 2000  # characters of a sentence on the wire; what a node says of itself may be longer
 
 
 def objection(hello: Hello, settings: Settings, job: Job) -> tuple[str, str] | None:

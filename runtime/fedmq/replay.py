@@ -53,7 +53,7 @@ def replay(record: Record) -> Iterator[Replayed]:
     """Yield what becomes of each version, the first one first."""
     rows = record.versions()
     settings: Mapping[int | None, str] = dict(record.settings().items())
-    yield _start(record, rows[0])
+    yield _replayed(rows[0], *_start(record, rows[0]))
     collector: Collector | None = None
     under: int | None = None
     for before, row in pairwise(rows):
@@ -67,33 +67,32 @@ def replay(record: Record) -> Iterator[Replayed]:
             elif under != row.get("settings"):
                 collector = Collector(terms.read(text), collector.point)
             under = row.get("settings")
-            found = _digest(collector, entries, row)
+            outcome, why = _compared("replayed digest", _digest(collector, entries, row), row)
         except (_Impossible, ConfigInvalid, PayloadGone) as error:
-            collector = None
-            yield Replayed(row["version"], Outcome.CANNOT, row["updates"], row["digest"], str(error))
-            continue
+            outcome, why = Outcome.CANNOT, str(error)
         except (LedgerUnusable, RemoteError) as error:
+            outcome, why = Outcome.DIFFERS, str(error)
+        if outcome is not Outcome.SAME:
             collector = None
-            yield Replayed(row["version"], Outcome.DIFFERS, row["updates"], row["digest"], str(error))
-            continue
-        if found == row["digest"]:
-            yield Replayed(row["version"], Outcome.SAME, row["updates"], row["digest"])
-        else:
-            collector = None
-            why = f"replayed digest {found[:16]}, recorded {row['digest'][:16]}"
-            yield Replayed(row["version"], Outcome.DIFFERS, row["updates"], row["digest"], why)
+        yield _replayed(row, outcome, why)
 
 
-def _start(record: Record, row: Row) -> Replayed:
+def _replayed(row: Row, outcome: Outcome, why: str) -> Replayed:
+    return Replayed(row["version"], outcome, row["updates"], row["digest"], why)
+
+
+def _start(record: Record, row: Row) -> tuple[Outcome, str]:
     """Version 0 was not made of updates: its params are what they are said to be, or not kept."""
     point = record.point(0)
     if point is None:
-        return Replayed(0, Outcome.CANNOT, 0, row["digest"], "its params were not kept")
-    found = digest_of(point.exact)
+        return Outcome.CANNOT, "its params were not kept"
+    return _compared("kept params have digest", digest_of(point.exact), row)
+
+
+def _compared(what: str, found: str, row: Row) -> tuple[Outcome, str]:
     if found == row["digest"]:
-        return Replayed(0, Outcome.SAME, 0, row["digest"])
-    why = f"kept params have digest {found[:16]}, recorded {row['digest'][:16]}"
-    return Replayed(0, Outcome.DIFFERS, 0, row["digest"], why)
+        return Outcome.SAME, ""
+    return Outcome.DIFFERS, f"{what} {found[:16]}, recorded {row['digest'][:16]}"
 
 
 def _entries(record: Record, first: int, end: int) -> tuple[UpdateEntry, ...]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from fedmq.journal import NodeEntry
 from fedmq.messages import Report, Verdict
-from fedmq.session import Session, State
+from fedmq.past import Known
+from fedmq.session import Session, Side, State
 
 PAST_SESSIONS = 16
 
@@ -98,6 +99,15 @@ class Roster:
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
         self.free: dict[str, None] = {}
+
+    def recall(self, known: Known, now: float) -> Member:
+        """Return a member as the ledger remembers it, who may come back."""
+        session = Session(Side.AGGREGATOR, 0, now, known.seq)
+        member = Member(known.node, session, known.name, trained=known.trained, verdict=known.verdict)
+        member.returning, member.strikes = known.active, known.strikes
+        member.bytes_up, member.bytes_down = known.bytes_up, known.bytes_down
+        self.members[known.node] = member
+        return member
 
     def update_free(self, member: Member, newest: int) -> None:
         """Put the member among the free ones, or take it out, as its facts now say."""

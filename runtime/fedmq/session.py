@@ -13,7 +13,6 @@ from enum import StrEnum
 from fedmq.errors import Unexpected
 from fedmq.messages import (
     Bye,
-    Code,
     Hello,
     Message,
     Model,
@@ -95,11 +94,10 @@ class Session:
         self.heard_at = now
         self.alive = self.alive or not isinstance(message, Hello)
         self.state = steps[type(message)]
-        if isinstance(message, Update | Verdict):
+        if isinstance(message, Update) or (isinstance(message, Verdict) and message.is_final):
             if message.seq <= self.seq:
                 return Receipt.DUPLICATE
-            if not (isinstance(message, Verdict) and message.code is Code.BUSY):
-                self.seq = message.seq
+            self.seq = message.seq
         return Receipt.FRESH
 
     def is_new(self, update: Update) -> bool:

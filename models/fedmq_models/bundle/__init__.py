@@ -6,12 +6,12 @@
                        features
 
 `reading.py` and `writing.py` are the two ways between a folder and a `Bundle`, `verification.py` finds what is wrong
-with one, `description.py` shows it, `digest.py` says what a feature space is, and `staging.py` keeps half a bundle from
-ever being there. Reading needs numpy, safetensors and pydantic only, so an aggregator knows its classes without torch
-or onnxruntime.
+with one, `description.py` shows it, `encoding.py` says what turns an image into a feature and `digest.py` which feature
+space that is, and `staging.py` keeps half a bundle from ever being there. Reading needs numpy, safetensors and pydantic
+only, so an aggregator knows its classes without torch or onnxruntime.
 """
 
-from fedmq_models.bundle.manifest import EncoderFile, Interpolation, Precision, Preprocess, Resize
+from fedmq_models.bundle.encoding import EncoderFile, Interpolation, Precision, Preprocess, Resize
 from fedmq_models.bundle.reading import Bundle, load, reference
 from fedmq_models.bundle.verification import verify
 from fedmq_models.bundle.writing import ENCODER_FILE, EncoderSource, write

@@ -10,12 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fedmq_models.bundle.manifest import EncoderFile, Preprocess
+from fedmq_models.bundle.encoding import EncoderFile, Preprocess
 
 
 def sha256_file(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fedmq_models.bundle.manifest import Precision
+from fedmq_models.bundle.encoding import Precision
 from fedmq_models.errors import RuntimeMissing, SourceUnreadable, first_line
 
 if TYPE_CHECKING:

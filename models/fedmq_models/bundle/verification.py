@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fedmq_models.bundle import digest, manifest, text
-from fedmq_models.bundle.manifest import EncoderFile, Manifest, Preprocess
+from fedmq_models.bundle.encoding import EncoderFile, Preprocess
+from fedmq_models.bundle.manifest import Manifest
 from fedmq_models.bundle.onnx_file import Signature, signature
 from fedmq_models.bundle.reading import folder_of, read_manifest
 from fedmq_models.errors import BundleUnreadable, ModelError

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fedmq_models.bundle import digest, manifest
-from fedmq_models.bundle.manifest import EncoderFile, Manifest, Precision, Preprocess
+from fedmq_models.bundle.encoding import EncoderFile, Precision, Preprocess
+from fedmq_models.bundle.manifest import Manifest
 from fedmq_models.bundle.reading import Bundle, load_folder
 from fedmq_models.bundle.staging import staged
 from fedmq_models.bundle.text import normalised_rows, save

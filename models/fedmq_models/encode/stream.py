@@ -11,25 +11,34 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from fedmq_models.bundle import Preprocess
 from fedmq_models.encode.devices import Device
 from fedmq_models.encode.images import ImageSource
 from fedmq_models.encode.preprocess import read_pixels
 from fedmq_models.errors import ImageUnreadable
-
-if TYPE_CHECKING:
-    from fedmq_models.bundle import Preprocess
-    from fedmq_models.encode.encoder import Encoder
 
 OnError = Callable[[int, ImageSource, ImageUnreadable], None]
 Encoded = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]
 Numbered = tuple[int, ImageSource]
 
 DECODE_PIECE = 8
+
+
+class BatchEncoder(Protocol):
+    """What a stream needs of an encoder: one run at a time, and what is to be prepared for it."""
+
+    preprocess: Preprocess
+    device: Device
+    batch: int
+    threads: int
+
+    def encode_batch(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Features (n, dim) of at most `batch` images (n, 3, size, size), on the calling thread."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Piece:
     skipped: tuple[tuple[int, ImageSource, ImageUnreadable], ...]
 
 
-def in_order(encoder: Encoder, sources: Iterable[ImageSource], on_error: OnError | None) -> Iterator[Encoded]:
+def in_order(encoder: BatchEncoder, sources: Iterable[ImageSource], on_error: OnError | None) -> Iterator[Encoded]:
     """See `Encoder.encode_files`."""
     how = encoder.preprocess
     lanes_encode = encoder.device is Device.CPU
