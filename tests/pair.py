@@ -36,12 +36,13 @@ def introduction(name: str, federation: str = "test") -> Introduction:
 
 @dataclass
 class Worker:
-    """How a simulated node trains: it moves every param by `step` and takes `train_s`."""
+    """How a simulated node works: it takes `prepare_s`, then moves every param by `step` in `train_s`, each time."""
 
     step: float = 1.0
     train_s: float = 1.0
     examples: int = 10
     tests: int = 0
+    prepare_s: float = 0.0
 
 
 @dataclass
@@ -112,7 +113,7 @@ class Fleet:
         worker = self.workers[name]
         match effect:
             case Prepare():
-                return [(0.0, lambda now: node.prepared(worker.examples, worker.tests, now))]
+                return [(worker.prepare_s, lambda now: node.prepared(worker.examples, worker.tests, now))]
             case Train(version, before):
                 after = Params(Arrays(before.schema, before.flat + np.float32(worker.step)))
                 result = Trained(version, after, worker.examples, 1, 0.5, worker.train_s)

@@ -44,10 +44,11 @@ def test_whole_versions_go_out_once_however_many_nodes_there_are(count: int) -> 
 
 
 @pytest.mark.parametrize("count", [1, 3, 9])
-def test_a_difference_goes_out_once_and_the_whole_to_each_node_that_begins(count: int) -> None:
+def test_differences_and_the_keyframes_beside_them_go_out_once_however_many_nodes_there_are(count: int) -> None:
     found = fleet("fp16", count)
     found.run()
-    assert found.aggregator.traffic.down_goodput == 4 * compression("fp16").size_bytes(SCHEMA) + count * WHOLE
+    differences, keyframes = 4 * compression("fp16").size_bytes(SCHEMA), 3 * WHOLE  # of versions 0, 2 and 4
+    assert found.aggregator.traffic.down_goodput == differences + keyframes
     assert held(found) == {found.aggregator.collector.versions.broadcast.flat.tobytes()}
 
 
@@ -62,6 +63,30 @@ def test_a_node_that_comes_late_finds_the_version_there_and_is_sent_none() -> No
     found.run()
     assert found.aggregator.traffic.down_goodput == 5 * WHOLE
     assert "late" in {entry.node for entry in found.updates()}
+
+
+def test_a_node_that_comes_late_finds_the_keyframe_and_is_sent_only_what_it_has_missed_since() -> None:
+    found = fleet("int8", 2)
+    found.run(stop=lambda: found.nodes["edge-0"].version == 1)
+    traffic = found.aggregator.traffic
+    before = traffic.down_goodput
+    found.workers["late"] = Worker(train_s=0.1)
+    late = found.start_node("late")
+    found.run(stop=lambda: late.version >= 1)
+    assert traffic.down_goodput - before == compression("int8").size_bytes(SCHEMA)
+    found.run()
+    assert held(found) == {found.aggregator.collector.versions.broadcast.flat.tobytes()}
+
+
+def test_a_node_that_has_no_features_yet_lets_differences_pass_that_it_cannot_use() -> None:
+    found = fleet("int8", 2)
+    found.run(stop=lambda: found.nodes["edge-0"].version == 1)
+    found.workers["slow"] = Worker(prepare_s=1e6)
+    slow = found.start_node("slow")
+    found.run(stop=lambda: found.nodes["edge-0"].version == 3)
+    greetings = [log for _, name, log in found.simulation.logs if name == "aggregator" and log.event == "node.joined"]
+    assert [log.fields["node"] for log in greetings].count("slow") == 1
+    assert slow.version in (0, 3)
 
 
 def test_what_a_broker_kept_of_a_process_that_is_no_more_is_not_taken_for_a_version() -> None:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from fedmq import keys
 from fedmq.codec import Frame
 from fedmq.config import Endpoint, Federation, is_loopback
+from fedmq.effects import Audience
 from fedmq.enrolment import revoke
 from fedmq.errors import ConfigInvalid
 from fedmq.login import Login
@@ -77,7 +78,7 @@ class Carrier(MemoryHub):
     async def open(cls, *_: object) -> "Carrier":
         return cls()
 
-    async def publish(self, frame: Frame, lasting: bool) -> None:
+    async def publish(self, frame: Frame, audience: Audience) -> None:
         """Hand the frame to nobody."""
 
 
@@ -107,10 +108,10 @@ def test_who_may_read_a_version_is_looked_up_again_only_when_somebody_was_enroll
         made = await links.hub(Federation("toy", link=endpoint), RNG)
         assert isinstance(made.link, SealedPublisher)
         for _ in range(5):
-            await made.link.publish((b"version",), lasting=True)
+            await made.link.publish((b"version",), Audience.ALL)
         revoke("a", folder)
         for _ in range(5):
-            await made.link.publish((b"version",), lasting=True)
+            await made.link.publish((b"version",), Audience.ALL)
         await made.link.close()
 
     asyncio.run(main())

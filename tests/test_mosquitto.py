@@ -13,6 +13,7 @@ import broker
 from fedmq import mosquitto
 from fedmq.codec import Limits
 from fedmq.config import Endpoint, Federation
+from fedmq.effects import Audience
 from fedmq.errors import AddressUnusable, ConfigInvalid
 from fedmq.login import Login
 from fedmq.transports.mqtt import MqttHub, MqttLink, Topics
@@ -66,7 +67,7 @@ def test_a_node_speaks_and_hears_as_itself_and_is_denied_anothers_topics(tmp_pat
             assert await hub.recv() == [("b", (b"from b",))]
             assert await hub.send(["b"], (b"secret",)) == []
             assert await b.recv() == [("aggregator", (b"secret",))]
-            await hub.publish((b"version",), lasting=True)
+            await hub.publish((b"version",), Audience.ALL)
             assert await a.recv() == await b.recv() == [("aggregator", (b"version",))]
             assert await hub.send(["a"], (b"last",)) == []
             async for message in ear.messages:

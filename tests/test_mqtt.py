@@ -15,6 +15,7 @@ import trustme
 import broker
 from broker import Mosquitto
 from fedmq.codec import Limits
+from fedmq.effects import Audience
 from fedmq.errors import AddressUnusable, ConfigInvalid
 from fedmq.login import Login
 from fedmq.transports import GONE
@@ -90,8 +91,8 @@ def test_one_publication_reaches_every_node_and_a_lasting_one_those_that_come_la
     async def scenario() -> None:
         with broker.running(tmp_path) as there:
             async with ends(there, "a", "b") as (hub, nodes):
-                await hub.publish((b"passing",), lasting=False)
-                await hub.publish((b"lasting", payload), lasting=True)
+                await hub.publish((b"passing",), Audience.PRESENT)
+                await hub.publish((b"lasting", payload), Audience.ALL)
                 for link in nodes:
                     frames = [frame for _, frame in await link.recv()]
                     while len(frames) < 2:
@@ -117,11 +118,27 @@ def test_a_node_that_vanishes_is_reported_by_its_last_will_and_is_then_unreachab
     run(scenario)
 
 
+def test_a_keyframe_reaches_those_who_come_later_once_and_nobody_who_was_there_before(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with broker.running(tmp_path) as there:
+            async with ends(there, "early") as (hub, (early,)):
+                await hub.publish((b"first keyframe",), Audience.LATER)
+                assert await early.recv() == [("aggregator", (b"first keyframe",))]
+                for payload in (b"second keyframe", b"third keyframe"):
+                    await hub.publish((payload,), Audience.LATER)
+                await hub.publish((b"difference",), Audience.PRESENT)
+                assert await early.recv() == [("aggregator", (b"difference",))]
+                async with ends(there, "late") as (_, (late,)):
+                    assert await late.recv() == [("aggregator", (b"third keyframe",))]
+
+    run(scenario)
+
+
 def test_a_broker_that_restarts_and_has_forgotten_everything_is_told_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         with broker.running(tmp_path) as there:
             async with ends(there, "edge") as (hub, (link,)):
-                await hub.publish((b"version",), lasting=True)
+                await hub.publish((b"version",), Audience.ALL)
                 assert await link.recv() == [("aggregator", (b"version",))]
                 there.stop()
                 assert await hub.send(["edge"], (b"kept meanwhile",)) == []
@@ -147,7 +164,7 @@ def test_frames_above_the_brokers_maximum_packet_size_are_split_also_those_for_e
                 assert await hub.recv() == [("edge", (payload,))]
                 assert await hub.send(["edge"], (payload,)) == []
                 assert [b"".join(frame) for _, frame in await link.recv()] == [payload]
-                await hub.publish((payload,), lasting=True)
+                await hub.publish((payload,), Audience.ALL)
                 assert [b"".join(frame) for _, frame in await link.recv()] == [payload]
 
     run(scenario)

@@ -38,8 +38,12 @@ class Learner:
         return self._base is not None
 
     def wants(self, model: Model) -> bool:
-        """Whether this version is of use: newer, and not published for those who hold the one before it alone."""
-        return model.version > self.version and (self.params is not None or model.since < 0)
+        """Whether this version is of use: newer, and not published only for others, who hold the one before it.
+
+        One that is at work should hold it, and must not let it pass.
+        """
+        fits = model.since < 0 or model.since == self.version or (self.params is not None and self.ready is not None)
+        return model.version > self.version and fits
 
     def adopt(self, model: Model, schema: Schema) -> bool:
         """Hold this version from now on, or return False: it is damaged, or needs one before it that is not held."""

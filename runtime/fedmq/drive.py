@@ -75,9 +75,9 @@ class Drive:
                 case Send(peers, frame):
                     for peer in await self._link.send(peers, frame):
                         queue.extend(self._core.lost(peer, self._clock()))
-                case Publish(frame, lasting):
+                case Publish(frame, audience):
                     assert isinstance(self._link, Broadcasting)
-                    await self._link.publish(frame, lasting)
+                    await self._link.publish(frame, audience)
                 case Log() as log:
                     self._log(log)
                 case Done() as found:

@@ -6,6 +6,7 @@ evaluated, `Remember` as remembered. A core never waits.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal
 
 from fedmq.codec import Frame
@@ -24,15 +25,23 @@ class Send:
     frame: Frame
 
 
+class Audience(StrEnum):
+    """Whom a publication is for: those who are there, those who come later, or both."""
+
+    PRESENT = "present"
+    LATER = "later"
+    ALL = "all"
+
+
 @dataclass(frozen=True)
 class Publish:
-    """Hand this frame to the link once, for all nodes that are there; a lasting one also for those that come later.
+    """Hand this frame to the link once, for all of these nodes.
 
     Only a core that was told that its link can do so asks for it.
     """
 
     frame: Frame
-    lasting: bool
+    audience: Audience
 
 
 @dataclass(frozen=True)

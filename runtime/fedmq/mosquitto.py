@@ -85,6 +85,7 @@ def access(federation: str, nodes: Sequence[str]) -> str:
         f"topic read {topics.up('+')}",
         f"topic read {topics.status('+')}",
         f"topic write {topics.model}",
+        f"topic write {topics.keyframe}",
         f"topic write {topics.down('+')}",
     ]
     for node in nodes:
@@ -95,6 +96,7 @@ def access(federation: str, nodes: Sequence[str]) -> str:
             f"topic write {topics.status(node)}",
             f"topic read {topics.down(node)}",
             f"topic read {topics.model}",
+            f"topic read {topics.keyframe}",
         ]
     return "\n".join(entries) + "\n"
 

@@ -3,16 +3,17 @@
 Who lacks the same gets the same frame, encoded once: a version costs the aggregator one encoding, however many nodes
 there are. Where the link broadcasts, it is also handed over once. Whole versions then last: who comes later finds the
 newest there, and is sent it only after showing that it did not arrive. A difference is of use only to who holds what it
-is added to: the others are sent theirs, as over any other link.
+is added to. So a whole version, the keyframe, waits beside it for those who come later, who are sent only what they
+have missed since; it is renewed when that would be more than a whole.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fedmq import codec
-from fedmq.effects import Effect, Level, Log, Publish, Send
+from fedmq.effects import Audience, Effect, Level, Log, Publish, Send
 from fedmq.journal import EventEntry, Journal, Traffic
-from fedmq.messages import Message, Task
+from fedmq.messages import Message, Model, Task
 from fedmq.roster import Member, Roster
 from fedmq.versions import Versions
 
@@ -23,12 +24,12 @@ class Post:
     """Effects on their way out, with the bytes and the events that they mean.
 
     origin     what marks our versions, where the link broadcasts; 0 where it does not
+    lasting    the version that a node finds without asking, when it comes; -1 none
     """
 
     def __init__(self, roster: Roster, versions: Versions, journal: Journal, traffic: Traffic, origin: int = 0) -> None:
-        self.origin = origin
+        self.origin, self.lasting = origin, -1
         self._roster, self._versions, self._journal, self._traffic = roster, versions, journal, traffic
-        self._lasting = -1  # the version that nodes find without asking
         self._effects: list[Effect] = []
 
     def send(self, peers: Sequence[str], message: Message) -> None:
@@ -44,20 +45,28 @@ class Post:
         self._effects.append(Send(tuple(peers), frame))
 
     def publish(self) -> None:
-        """Hand the newest version over for everyone, where the link can, and it is of use to everyone who is there."""
+        """Hand the newest version over for everyone, where the link can."""
         versions = self._versions
-        model = versions.whole if versions.lossless else versions.latest()
-        if not self.origin or model is None or versions.announced < versions.number:
+        if not self.origin or versions.announced < versions.number:
             return
+        if versions.lossless:
+            self._publish(versions.whole, Audience.ALL)
+        elif (difference := versions.latest()) is not None:
+            self._publish(difference, Audience.PRESENT)
+        if any(model.since < 0 for model in versions.news(self.lasting)):
+            self._publish(versions.whole, Audience.LATER)
+
+    def _publish(self, model: Model, audience: Audience) -> None:
         frame = codec.encode(replace(model, origin=self.origin))
         self._traffic.down_goodput += len(model.payload)
         self._traffic.down_application += codec.size_bytes(frame)
-        self._effects.append(Publish(frame, lasting=versions.lossless))
-        if versions.lossless:
-            self._lasting = model.version
-        for member in self._roster.connected():
-            if versions.lossless or member.holds == model.since:
-                member.holds = model.version
+        self._effects.append(Publish(frame, audience))
+        if audience is not Audience.PRESENT:
+            self.lasting = model.version
+        if audience is not Audience.LATER:
+            for member in self._roster.connected():
+                if model.since in (-1, member.holds):
+                    member.holds = model.version
 
     def bring(self, members: Iterable[Member], *, missed: bool = False) -> None:
         """Send each what it lacks to hold the newest version; nothing while that is still being written.
@@ -70,7 +79,7 @@ class Post:
         for member in members:
             behind.setdefault(member.holds, []).append(member)
         for held, group in behind.items():
-            for model in self._versions.news(held) if missed or self._lasting < self._versions.number else ():
+            for model in self._versions.news(held) if missed or self.lasting < self._versions.number else ():
                 self._traffic.down_goodput += len(model.payload) * len(group)
                 self.send([member.peer for member in group], replace(model, origin=self.origin))
             for member in group:

@@ -89,7 +89,7 @@ class Reception:
             return objected
         if member is None:
             member = self._roster.members[peer] = Member(peer, Session(Side.AGGREGATOR, 0, now))
-        if hello.session != member.session.number:
+        if is_new := hello.session != member.session.number:
             self._begin(member, hello.session, now)
         member.session.receive(hello, now)
         member.protocol = codec.agreed(*hello.protocols) or codec.OLDEST
@@ -98,6 +98,8 @@ class Reception:
         member.holds = hello.version if versions.has(hello.version, hello.proof) else -1
         self._roster.update_free(member, versions.announced)
         disowned = hello.version if member.holds != hello.version else -1
+        if is_new and hello.version < 0:
+            member.holds = self._post.lasting
         self._post.send([peer], replace(self._welcome(member), disowned=disowned))
         self._post.log("info", "node.joined", now, node=peer, name=member.name, seq=member.session.seq)
         self._journal.add(member.entry(now))

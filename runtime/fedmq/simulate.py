@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from fedmq.codec import Frame
 from fedmq.core import Core, Event
-from fedmq.effects import Effect, Log, Publish, Send
+from fedmq.effects import Audience, Effect, Log, Publish, Send
 
 # (sender, receiver, frame, rng) -> the delay in seconds of each copy that arrives: none is a loss, two a duplicate.
 Carry = Callable[[str, str, Frame, Generator], Iterable[float]]
@@ -79,10 +79,11 @@ class Simulation:
                 for peer in effect.peers:
                     self._deliver(name, peer, effect.frame)
             elif isinstance(effect, Publish):
-                if effect.lasting:
+                if effect.audience is not Audience.PRESENT:
                     self._lasting[name] = effect.frame
-                for peer in [peer for peer in self._cores if peer != name]:
-                    self._deliver(name, peer, effect.frame)
+                if effect.audience is not Audience.LATER:
+                    for peer in [peer for peer in self._cores if peer != name]:
+                        self._deliver(name, peer, effect.frame)
             elif isinstance(effect, Log):
                 self.logs.append((self.now, name, effect))
             else:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from fedmq.codec import Frame
+from fedmq.effects import Audience
 
 AGGREGATOR = "aggregator"  # what a node's link calls the other end
 GONE: Frame = ()  # in place of a frame: the link knows that this peer cannot be reached
@@ -34,8 +35,5 @@ class Link(Protocol):
 class Broadcasting(Link, Protocol):
     """An aggregator's end that need not send a frame once for each node."""
 
-    async def publish(self, frame: Frame, lasting: bool) -> None:
-        """Hand over one frame for all nodes that are there, and if it is lasting, for those that come later too.
-
-        At most one lasting frame is kept for them: the last one.
-        """
+    async def publish(self, frame: Frame, audience: Audience) -> None:
+        """Hand over one frame for all of these nodes; for those who come later, the last such frame is kept."""

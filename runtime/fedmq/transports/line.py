@@ -53,7 +53,7 @@ class Line:
     ) -> None:
         self.connected = False
         self.renew: list[Letter] = []
-        self._broker, self._terms, self._topics, self._queued = broker, terms, topics, queued
+        self._broker, self._terms, self._topics, self._queued = broker, terms, list(topics), queued
         self._assembly, self._rng = assembly, rng
         self._number = int(rng.integers(2**63))
         self._letters: dict[int, Letter] = {}
@@ -62,6 +62,7 @@ class Line:
         self._more, self._empty, self._tried = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._empty.set()
         self._arrived: asyncio.Queue[tuple[str, Frame]] = asyncio.Queue(ARRIVED)
+        self._client: Client | None = None
         self._problem: aiomqtt.MqttError | None = None
         self._denied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._stay_connected())
@@ -106,6 +107,14 @@ class Line:
             frames.append(self._arrived.get_nowait())
         return frames
 
+    async def leave(self, topic: str) -> None:
+        """Listen to a topic no longer."""
+        self._topics = [other for other in self._topics if other != topic]
+        if self._client is not None:
+            # If it breaks now, the broker may go on for as long as it keeps our session, which costs bytes alone.
+            with suppress(aiomqtt.MqttError):
+                await self._client.unsubscribe(topic)
+
     async def close(self) -> None:
         """Give what waits two seconds to leave."""
         if self.connected:
@@ -122,14 +131,14 @@ class Line:
                 async with client:
                     await self._subscribe(client)
                     wait_s, fresh = FIRST_RETRY_S, False
-                    self._problem, self.connected = None, True
+                    self._problem, self._client, self.connected = None, client, True
                     await self._work(client)
             except aiomqtt.MqttError as error:
                 self._problem = error
                 if is_lasting(error):
                     raise self._broker.sorry(error) from error
             finally:
-                self.connected = False
+                self._client, self.connected = None, False
                 self._tried.set()
                 client.drop()
             await asyncio.sleep(wait_s * float(self._rng.uniform(0.5, 1.5)))

@@ -2,7 +2,8 @@
 
     fedmq/<federation>/up/<node>       node -> aggregator
     fedmq/<federation>/down/<node>     aggregator -> one node
-    fedmq/<federation>/model           aggregator -> all nodes; the last lasting frame is retained
+    fedmq/<federation>/model           aggregator -> all nodes; retained if it is for those who come later, too
+    fedmq/<federation>/keyframe        aggregator -> nodes that come later, and leave when they have it; retained
     fedmq/<federation>/status/<node>   "here" or "gone", and 8 bytes that a process draws; gone is its last will
 
 Every message is a piece of a frame (`pieces`), at QoS 1. A node's name is the last level of its topics, which the
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from numpy.random import Generator
 
 from fedmq.codec import Frame, Limits
+from fedmq.effects import Audience
 from fedmq.errors import AddressUnusable, ConfigInvalid
 from fedmq.login import Login
 from fedmq.transports import AGGREGATOR, GONE
@@ -45,6 +47,7 @@ class Topics:
             )
         self.root = f"fedmq/{federation}"
         self.model = f"{self.root}/model"
+        self.keyframe = f"{self.root}/keyframe"
 
     def up(self, node: str) -> str:
         """Return where a node speaks."""
@@ -123,10 +126,11 @@ class MqttHub:
             if peer not in self._peers or not self._line.offer(Letter(self._topics.down(peer), frame))
         ]
 
-    async def publish(self, frame: Frame, lasting: bool) -> None:
-        """Hand it over once, and a lasting one again to a broker that has lost it; the broker fans it out."""
-        letter = Letter(self._topics.model, frame, LASTING_S if lasting else None)
-        if lasting:
+    async def publish(self, frame: Frame, audience: Audience) -> None:
+        """Hand it over once, and what lasts again to a broker that has lost it; the broker fans it out."""
+        topic = self._topics.keyframe if audience is Audience.LATER else self._topics.model
+        letter = Letter(topic, frame, None if audience is Audience.PRESENT else LASTING_S)
+        if letter.lasting_s is not None:
             self._line.renew = [letter]
         self._line.offer(letter)
 
@@ -140,11 +144,11 @@ class MqttLink:
 
     def __init__(self, broker: Broker, federation: str, name: str, limits: Limits, rng: Generator) -> None:
         topics = Topics(federation)
-        self._up = topics.up(name)
+        self._up, self._keyframe = topics.up(name), topics.keyframe
         size, process = 2 * limits.frame_bytes, rng.bytes(8)
         will = (topics.status(name), GONE_WORD + process)
         terms = Terms(f"fedmq-{rng.bytes(8).hex()}", receive=RECEIVE_DOWN, packet_bytes=size, will=will)
-        listens = (topics.down(name), topics.model)
+        listens = (topics.down(name), topics.model, topics.keyframe)
         self._line = Line(broker, terms, listens, QUEUED_UP, Assembly(size, 2 * size), rng)
         self._line.renew = [Letter(topics.status(name), (HERE + process,))]
 
@@ -163,7 +167,10 @@ class MqttLink:
 
         raises     AddressUnusable if the broker refuses us, or is not to be trusted
         """
-        return [(AGGREGATOR, GONE if topic == FORGOTTEN else frame) for topic, frame in await self._line.recv()]
+        heard = await self._line.recv()
+        if any(topic == self._keyframe for topic, _ in heard):
+            await self._line.leave(self._keyframe)
+        return [(AGGREGATOR, GONE if topic == FORGOTTEN else frame) for topic, frame in heard]
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Hand the frame over, if there is a connection with room."""

@@ -7,7 +7,7 @@ but the carrier. A frame for several peers is sealed once.
 from collections.abc import Callable, Sequence
 
 from fedmq.codec import Frame
-from fedmq.effects import Level, Log
+from fedmq.effects import Audience, Level, Log
 from fedmq.errors import BadFrame
 from fedmq.messages import Buffer
 from fedmq.seal.aggregator import AggregatorSeal
@@ -78,9 +78,9 @@ class SealedPublisher(SealedHub):
         super().__init__(link, seal, log)
         self._publisher = link
 
-    async def publish(self, frame: Frame, lasting: bool) -> None:
+    async def publish(self, frame: Frame, audience: Audience) -> None:
         """Seal the frame for all, and hand it over once."""
-        await self._publisher.publish((await self._seal_for_all(frame),), lasting)
+        await self._publisher.publish((await self._seal_for_all(frame),), audience)
 
 
 class SealedLink:
