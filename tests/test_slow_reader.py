@@ -44,7 +44,7 @@ def zmtp(parts: Frame) -> bytes:
 
 
 class Deaf:
-    """A socket that speaks ZeroMQ's protocol, joins as a node, asks for the version, and reads not one byte."""
+    """A socket that shakes hands as ZeroMQ does, joins as a node, asks for the version, and reads not one byte more."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.removeprefix("tcp://").rpartition(":")
@@ -53,9 +53,13 @@ class Deaf:
 
     async def torment(self) -> None:
         """Join, again and again, on the same connection, for as long as the aggregator lets us write."""
-        _, writer = await asyncio.open_connection(*self._place, limit=1024)
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        reader, writer = await asyncio.open_connection(*self._place, limit=1024)
         writer.write(GREETING + READY)
+        # A message that overtakes the other end's own READY is an offence, and ends the connection.
+        await reader.readexactly(len(GREETING))
+        _, size = await reader.readexactly(2)
+        await reader.readexactly(size)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
         try:
             while True:
                 self.joined += 1
