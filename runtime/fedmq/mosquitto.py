@@ -41,8 +41,8 @@ def write(folder: Path, federation: Federation, nodes: Sequence[str], draw: Call
         secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / "state").mkdir(exist_ok=True)
         lines = [_hashed(name, _password(secrets / f"{name}.password", draw), draw(SALT_BYTES)) for name in users]
-        (folder / "passwords").write_text("".join(lines))
-        (folder / "access").write_text(access(federation.federation, nodes))
+        _keep_private(folder / "passwords", "".join(lines))
+        _keep_private(folder / "access", access(federation.federation, nodes))
         (folder / "mosquitto.conf").write_text(text)
     except OSError as error:
         raise ConfigInvalid(f"cannot write to {folder}: {error.strerror}") from error
@@ -104,6 +104,13 @@ def _password(path: Path, draw: Callable[[int], bytes]) -> str:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(base64.urlsafe_b64encode(draw(24)).decode() + "\n")
     return path.read_text().strip()
+
+
+def _keep_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read: Mosquitto warns of others, and announces that it will refuse them."""
+    path.touch(0o600)
+    path.chmod(0o600)
+    path.write_text(text)
 
 
 def _hashed(user: str, password: str, salt: bytes) -> str:
