@@ -1,5 +1,7 @@
 """`fedmq broker-config`: the files that it writes, what a real Mosquitto makes of them, and what it refuses."""
 
+import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,6 +77,15 @@ def test_it_writes_a_configuration_and_keeps_passwords_from_all_but_their_owner(
     assert f"start it with: mosquitto -c {config}" in said
     assert config.read_text() in said
     assert not any(path.read_text().strip() in said for path in Path("broker/secrets").iterdir())
+
+
+def test_what_the_broker_reads_and_writes_belongs_to_the_user_as_which_it_will_run() -> None:
+    Path("federation.toml").write_text(FEDERATION.format(address="mqtt://127.0.0.1:1883"))
+    configure("federation.toml", "--nodes", "a")
+    services = {user.pw_name for user in pwd.getpwall()} & {"mosquitto"} if os.geteuid() == 0 else set()
+    owner = next(iter(services), pwd.getpwuid(os.geteuid()).pw_name)
+    assert {Path("broker", name).owner() for name in ("passwords", "access", "state")} == {owner}
+    assert Path("broker/secrets/aggregator.password").owner() == pwd.getpwuid(os.geteuid()).pw_name
 
 
 def test_the_nodes_of_a_fleet_file_are_let_in_and_others_beside_them() -> None:

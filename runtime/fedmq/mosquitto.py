@@ -9,7 +9,9 @@ import base64
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fedmq.config import Federation, is_broker, require_private
@@ -21,6 +23,7 @@ from fedmq.transports.mqtt import Topics
 
 ITERATIONS, SALT_BYTES = 101, 12  # as mosquitto_passwd does; the passwords are drawn, and need no slower hash
 USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SERVICE = "mosquitto"
 QUEUED_MESSAGES, IN_FLIGHT = 512, 20
 
 
@@ -44,6 +47,7 @@ def write(folder: Path, federation: Federation, nodes: Sequence[str], draw: Call
         _keep_private(folder / "passwords", "".join(lines))
         _keep_private(folder / "access", access(federation.federation, nodes))
         (folder / "mosquitto.conf").write_text(text)
+        _hand_over(folder / "passwords", folder / "access", folder / "state")
     except OSError as error:
         raise ConfigInvalid(f"cannot write to {folder}: {error.strerror}") from error
     return folder / "mosquitto.conf"
@@ -111,6 +115,14 @@ def _keep_private(path: Path, text: str) -> None:
     path.touch(0o600)
     path.chmod(0o600)
     path.write_text(text)
+
+
+def _hand_over(*paths: Path) -> None:
+    """Give files of root's to the user that a Mosquitto of root's becomes, if this machine has one."""
+    if os.geteuid() == 0:
+        with suppress(LookupError):
+            for path in paths:
+                shutil.chown(path, SERVICE)
 
 
 def _hashed(user: str, password: str, salt: bytes) -> str:
