@@ -14,7 +14,7 @@ from toy import bundle, features
 
 COMMANDS = (
     ["serve"], ["join"], ["up"], ["demo"], ["status"], ["report"], ["eval"], ["classify"], ["export-adapted"],
-    ["doctor"],
+    ["replay"], ["broker-config"], ["doctor"],
     ["bundle", "make"], ["bundle", "from-onnx"], ["bundle", "from-features"], ["bundle", "show"], ["bundle", "verify"],
     ["keys", "new"], ["keys", "enrol"], ["keys", "list"], ["keys", "revoke"],
 )  # fmt: skip

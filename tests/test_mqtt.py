@@ -276,3 +276,77 @@ def test_over_tls_the_brokers_certificate_must_descend_from_the_authority_that_w
             await stranger.close()
 
     run(scenario)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> trustme.CA:
+    """An authority, and the broker's certificate of it."""
+    made = trustme.CA()
+    made.cert_pem.write_to_path(tmp_path / "ca.pem")
+    made.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "broker.pem")
+    return made
+
+
+def certified(folder: Path, authority: trustme.CA, name: str) -> Login:
+    """One who has a certificate of this authority, and trusts brokers that descend from the one in the folder."""
+    issued = authority.issue_cert(name)
+    issued.cert_chain_pems[0].write_to_path(folder / f"{name}.crt")
+    issued.private_key_pem.write_to_path(folder / f"{name}.key")
+    return Login(ca=folder / "ca.pem", cert=folder / f"{name}.crt", cert_key=folder / f"{name}.key")
+
+
+def private(folder: Path, *more: str) -> str:
+    return "\n".join((f"certfile {folder}/broker.pem", f"keyfile {folder}/broker.pem", *more))
+
+
+def test_a_broker_that_wants_certificates_lets_in_who_has_one_of_its_authority(
+    tmp_path: Path, authority: trustme.CA
+) -> None:
+    strange = certified(tmp_path, trustme.CA(), "strange")
+    wanted = private(tmp_path, f"cafile {tmp_path}/ca.pem", "require_certificate true")
+
+    async def scenario() -> None:
+        with broker.running(tmp_path, wanted) as there:
+            address = there.address.replace("mqtt://", "mqtts://")
+            hub = await MqttHub.open(address, "toy", Limits(), RNG, certified(tmp_path, authority, "aggregator"))
+            link = MqttLink.connect(address, "toy", "edge", Limits(), RNG, certified(tmp_path, authority, "edge"))
+            await push(link, b"hello")
+            assert await hub.recv() == [("edge", (b"hello",))]
+            assert await hub.send(["edge"], (b"welcome",)) == []
+            assert await link.recv() == [("aggregator", (b"welcome",))]
+            await link.close()
+            await hub.close()
+            for login in (strange, Login(ca=tmp_path / "ca.pem")):
+                with pytest.raises(AddressUnusable, match="wants a certificate of us that it trusts .*ALERT"):
+                    await MqttHub.open(address, "toy", Limits(), RNG, login)
+                stranger = MqttLink.connect(address, "toy", "edge", Limits(), RNG, login)
+                with pytest.raises(AddressUnusable, match="wants a certificate of us that it trusts .*ALERT"):
+                    await stranger.recv()
+                await stranger.close()
+
+    run(scenario)
+
+
+def test_a_broker_that_dies_while_hands_are_shaken_is_found_again(tmp_path: Path, authority: trustme.CA) -> None:
+    async def scenario() -> None:
+        port, greeted = broker.free_port(), asyncio.Event()
+
+        async def die(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(1)
+            writer.close()
+            greeted.set()
+
+        dying = await asyncio.start_server(die, "127.0.0.1", port)
+        login = Login(ca=tmp_path / "ca.pem")
+        link = MqttLink.connect(f"mqtts://127.0.0.1:{port}", "toy", "edge", Limits(), RNG, login)
+        await greeted.wait()
+        dying.close()
+        await dying.wait_closed()
+        with broker.running(tmp_path, private(tmp_path), port=port) as there:
+            hub = await MqttHub.open(there.address.replace("mqtt://", "mqtts://"), "toy", Limits(), RNG, login)
+            await push(link, b"hello")
+            assert await hub.recv() == [("edge", (b"hello",))]
+            await link.close()
+            await hub.close()
+
+    run(scenario)

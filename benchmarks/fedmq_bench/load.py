@@ -6,26 +6,22 @@ the others' updates are carried into the next: all nodes work all the time. The 
 as are asked for, such as those of an hour in which each node sends one a minute.
 """
 
-import asyncio
-import resource
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fedmq.record import LEDGER, Record
+from fedmq.summary import ACCEPTED
+from fedmq_bench.crowd import Crowd, drive, names
 from fedmq_bench.harness import Say
 from fedmq_bench.processes import hear_all, processes
 from fedmq_bench.served import Seen, aggregator, write_bundle
-from fedmq_bench.untrained import METHOD, schema, take_part
-from fedmq_bench.wires import Wire, laid
-from fedmq_nodes.greeting import Introduction
+from fedmq_bench.untrained import schema
+from fedmq_bench.wires import laid
 
 NAME = "load"
 LOOK_S = 0.1
@@ -66,25 +62,20 @@ def measure(
     say(f"{nodes} nodes over {link} in {drivers} processes; {versions} versions of {goal} updates each")
     with tempfile.TemporaryDirectory(prefix="fedmq-bench-") as name, ExitStack() as ends:
         folder = Path(name)
-        wire = ends.enter_context(laid(link, folder, [_name(node) for node in range(nodes)]))
+        wire = ends.enter_context(laid(link, folder, names(nodes)))
         space = write_bundle(folder / "bundle", dim, seed)
         file = folder / "federation.toml"
         values = {"name": NAME, "folder": folder, "wire": wire, "nodes": nodes, "goal": goal, "versions": versions}
         file.write_text(FEDERATION.format(**values))
         with aggregator(file) as (process, address):
-            seen, sizes = Seen(process.pid), list[tuple[float, int]]()
+            seen = Seen(process.pid)
             seen.look()
-            with processes(drivers, _nodes, wire, drivers, nodes, address, space, dim, seed) as pipes:
-                while process.poll() is None:
-                    seen.look()
-                    sizes.append((time.time(), seen.last))
-                    time.sleep(LOOK_S)
-                if process.returncode != 0:
-                    raise RuntimeError(f"fedmq serve ended with code {process.returncode}")
-                waited = np.concatenate(hear_all(pipes))
+            with processes(drivers, drive, Crowd(wire, address, NAME, space, nodes, drivers, dim, seed)) as pipes:
+                sizes = seen.follow(process, LOOK_S)
+                waited = np.concatenate([told.verdict_s for told in hear_all(pipes)])
         with Record.open(folder / "run" / LEDGER) as record:
             committed = record.versions()
-            accepted = sum(update["code"] == "accepted" for update in record.updates())
+            accepted = sum(update["code"] == ACCEPTED for update in record.updates())
     began, ended = committed[1]["opened_at"], committed[-1]["closed_at"]
     settled = began + SETTLED * (ended - began)
     before = [size for at, size in sizes if at < began] or [seen.first]
@@ -105,24 +96,3 @@ def measure(
         "params": schema(dim).size,
         "drivers": drivers,
     }
-
-
-def _name(node: int) -> str:
-    return f"node-{node}"
-
-
-def _nodes(
-    pipe: Connection, number: int, wire: Wire, drivers: int, nodes: int, address: str, space: str, dim: int, seed: int
-) -> None:
-    """Be every `drivers`-th node; tell how long each update waited for its verdict."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    waited: list[float] = []
-
-    async def main() -> None:
-        people = [Introduction(NAME, _name(node), space, dim, (METHOD,)) for node in range(number, nodes, drivers)]
-        connect = partial(wire.link, address, NAME)
-        await asyncio.gather(*(take_part(connect, who, seed, verdict_s=waited) for who in people))
-
-    asyncio.run(main())
-    pipe.send(np.array(waited))

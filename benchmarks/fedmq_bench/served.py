@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,6 +36,20 @@ class Seen:
             self.first = self.first or self.last
             maps = (folder / "maps").read_text()
             self.loaded |= {name for name in HEAVY if f"/{name}/" in maps}
+
+    def follow(self, process: "subprocess.Popen[str]", every_s: float) -> list[tuple[float, int]]:
+        """Look again and again until the process ends; return (seconds since 1970, resident bytes) of each look.
+
+        raises     RuntimeError if it ends with an error
+        """
+        sizes = []
+        while process.poll() is None:
+            self.look()
+            sizes.append((time.time(), self.last))
+            time.sleep(every_s)
+        if process.returncode != 0:
+            raise RuntimeError(f"fedmq serve ended with code {process.returncode}")
+        return sizes
 
 
 @contextmanager

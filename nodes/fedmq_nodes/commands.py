@@ -12,12 +12,16 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as rounds.goal=4.")
 ]
 Level = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+UntilEof = Annotated[
+    bool, typer.Option("--until-eof", help="Stop when standard input ends: with whoever started this, and holds it.")
+]
 
 
 @app.command("serve", rich_help_panel="Run")
 def serve(
     file: Annotated[Path, typer.Argument(help=r"federation.toml, or a fleet file with a \[federation] table.")],
     overrides: Set = None,
+    until_eof: UntilEof = False,
     log_level: Level = "info",
     json: Json = False,
 ) -> None:
@@ -28,9 +32,11 @@ def serve(
     import asyncio
 
     from fedmq import observe, show
-    from fedmq_nodes import fleetfile
+    from fedmq_nodes import fleetfile, lifeline
     from fedmq_nodes.wiring import serve_federation
 
+    if until_eof:
+        lifeline.hold()
     observe.configure(log_level)
     federation = fleetfile.federation(file, overrides or [])
 
@@ -75,6 +81,7 @@ def join(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Send everything in the clear, also off this machine.")
     ] = False,
+    until_eof: UntilEof = False,
     log_level: Level = "info",
     json: Json = False,
 ) -> None:
@@ -86,10 +93,12 @@ def join(
 
     from fedmq import show
     from fedmq.config import parse
-    from fedmq_nodes import logs, progress
+    from fedmq_nodes import lifeline, logs, progress
     from fedmq_nodes.options import NodeOptions, default_name
     from fedmq_nodes.wiring import join_federation
 
+    if until_eof:
+        lifeline.hold()
     logs.configure(log_level)
     options = parse(
         NodeOptions,

@@ -15,6 +15,7 @@ from fedmq.report import page
 from fedmq_models.tiny import images
 from fedmq_nodes import fleetfile, up, use
 from fedmq_nodes.fleet import RunningFleet
+from fedmq_nodes.lifeline import hold_worker
 from fedmq_nodes.live import View
 from fedmq_nodes.options import user_cache
 from fedmq_nodes.progress import bar
@@ -87,7 +88,7 @@ def draw(folder: Path) -> Path:
     """Draw the images of all nodes, and others to test on, unless an earlier demo has; return their folder."""
     jobs = [(name, name.partition("-")[0], PER_CLASS) for name in NODES]
     jobs += [(f"test-{domain}", domain, TESTS_PER_CLASS) for domain in images.DOMAINS]
-    with bar("drawing images") as report, ProcessPoolExecutor(os.cpu_count()) as pool:
+    with bar("drawing images") as report, ProcessPoolExecutor(os.cpu_count(), initializer=hold_worker) as pool:
         total = sum(per_class for _, _, per_class in jobs)
         report(0, total)
         tasks = [

@@ -1,7 +1,8 @@
 """A fleet on this machine: the aggregator and the nodes as processes of their own, as they would run on devices.
 
 Each is started with the command that a person would type, in a session of its own, so that Ctrl-C reaches the fleet
-alone and the fleet decides who stops when. Logs go to the run's folder, one file per process.
+alone and the fleet decides who stops when. Logs go to the run's folder, one file per process. If this process is gone
+without a word, the others end by themselves (`lifeline`).
 """
 
 import asyncio
@@ -16,9 +17,9 @@ from pathlib import Path
 
 from fedmq.errors import LocalError
 from fedmq_nodes.fleetfile import Fleet
+from fedmq_nodes.lifeline import STOPPED_WITHIN_S
 
 STARTED_WITHIN_S = 60.0
-STOPPED_WITHIN_S = 30.0
 
 
 class ProcessFailed(LocalError):
@@ -136,7 +137,7 @@ class RunningFleet:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
         with (self.logs / f"{name}.log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "fedmq", *words, stdin=DEVNULL, stdout=stdout, stderr=log,
+                sys.executable, "-m", "fedmq", *words, "--until-eof", stdin=PIPE, stdout=stdout, stderr=log,
                 env=environment, start_new_session=True,
             )  # fmt: skip
 

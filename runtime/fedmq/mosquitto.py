@@ -9,7 +9,9 @@ import base64
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fedmq.config import Federation, is_broker, require_private
@@ -21,6 +23,7 @@ from fedmq.transports.mqtt import Topics
 
 ITERATIONS, SALT_BYTES = 101, 12  # as mosquitto_passwd does; the passwords are drawn, and need no slower hash
 USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SERVICE = "mosquitto"
 QUEUED_MESSAGES, IN_FLIGHT = 512, 20
 
 
@@ -41,9 +44,10 @@ def write(folder: Path, federation: Federation, nodes: Sequence[str], draw: Call
         secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / "state").mkdir(exist_ok=True)
         lines = [_hashed(name, _password(secrets / f"{name}.password", draw), draw(SALT_BYTES)) for name in users]
-        (folder / "passwords").write_text("".join(lines))
-        (folder / "access").write_text(access(federation.federation, nodes))
+        _keep_private(folder / "passwords", "".join(lines))
+        _keep_private(folder / "access", access(federation.federation, nodes))
         (folder / "mosquitto.conf").write_text(text)
+        _hand_over(folder / "passwords", folder / "access", folder / "state")
     except OSError as error:
         raise ConfigInvalid(f"cannot write to {folder}: {error.strerror}") from error
     return folder / "mosquitto.conf"
@@ -106,6 +110,21 @@ def _password(path: Path, draw: Callable[[int], bytes]) -> str:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(base64.urlsafe_b64encode(draw(24)).decode() + "\n")
     return path.read_text().strip()
+
+
+def _keep_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read: Mosquitto warns of others, and announces that it will refuse them."""
+    path.touch(0o600)
+    path.chmod(0o600)
+    path.write_text(text)
+
+
+def _hand_over(*paths: Path) -> None:
+    """Give files of root's to the user that a Mosquitto of root's becomes, if this machine has one."""
+    if os.geteuid() == 0:
+        with suppress(LookupError):
+            for path in paths:
+                shutil.chown(path, SERVICE)
 
 
 def _hashed(user: str, password: str, salt: bytes) -> str:

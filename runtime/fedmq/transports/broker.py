@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiomqtt
-from paho.mqtt.client import MQTT_ERR_SUCCESS, ConnectFlags
+from paho.mqtt.client import MQTT_ERR_SUCCESS, ConnectFlags, DisconnectFlags
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -26,6 +26,8 @@ KEEP_ALIVE_S = 15
 SESSION_S = 300  # for so long the broker keeps what came for us while we are away
 WILL_DELAY_S = 1  # an end that is back within it was never gone
 UNSUPPORTED, BAD_LOGIN, NOT_AUTHORISED = 0x84, 0x86, 0x87
+# What is in a TLS alert (RFC 8446, 6.2) of an end that wants a certificate of us, or another one.
+OURS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Client(aiomqtt.Client):
         self.resumed = False
         self.receive_most, self.packet_bytes = 65_535, 2**28 - 1
         self._posted: dict[int, asyncio.Future[ReasonCode]] = {}
+        self._fault: ssl.SSLError | None = None
         self._client.manual_ack_set(True)
         self._client.max_inflight_messages_set(0)  # counted by who posts
 
@@ -108,6 +111,27 @@ class Client(aiomqtt.Client):
         self.receive_most = getattr(properties, "ReceiveMaximum", self.receive_most)
         self.packet_bytes = getattr(properties, "MaximumPacketSize", self.packet_bytes)
         super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(
+        self,
+        client: Paho,
+        userdata: Any,
+        flags: DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if self._connected.done():
+            super()._on_disconnect(client, userdata, flags, reason_code, properties)
+            return
+        # aiomqtt would wait for its timeout. With TLS 1.3 this is how a broker says that it wants another certificate
+        # of us: by then our side of the handshake is over.
+        error = aiomqtt.MqttError(str(self._fault or reason_code))
+        error.__cause__ = self._fault
+        self._connected.set_exception(error)
+
+    def _on_socket_close(self, client: Paho, userdata: Any, sock: Any) -> None:
+        self._fault = getattr(sock, "fault", None)
+        super()._on_socket_close(client, userdata, sock)
 
     def _on_publish(
         self, client: Paho, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
@@ -172,13 +196,15 @@ class Broker:
 
     def sorry(self, error: aiomqtt.MqttError) -> AddressUnusable:
         """Return the sentence that tells a person why there is no connection."""
-        code, cause = reason_of(error), error.__context__
+        code, cause = reason_of(error), fault_of(error)
         if code in (BAD_LOGIN, NOT_AUTHORISED):
             who = f"user {self._user!r}" if self._user else "nobody in particular"
             text = f"does not let {who} in ({error}); give it the user and the password that it knows"
         elif isinstance(cause, ssl.SSLCertVerificationError):
             text = f"shows a certificate that is not trusted ({cause.verify_message}); name its authority as ca"
-        elif isinstance(cause, ssl.SSLError):
+        elif cause is not None and _is_about_us(cause):
+            text = f"wants a certificate of us that it trusts ({cause.reason}); name one as cert, its key as cert_key"
+        elif cause is not None:
             text = f"does not speak TLS as we do ({cause.reason}); is it the port for mqtts?"
         elif code == UNSUPPORTED:
             text = "does not speak MQTT 5"
@@ -195,10 +221,21 @@ def reason_of(error: aiomqtt.MqttError) -> int | None:
     return None
 
 
+def fault_of(error: aiomqtt.MqttError) -> ssl.SSLError | None:
+    """Return what was wrong with TLS, or None if it was something else."""
+    return next((one for one in (error.__cause__, error.__context__) if isinstance(one, ssl.SSLError)), None)
+
+
 def is_lasting(error: aiomqtt.MqttError) -> bool:
     """Whether trying again would not help: the broker refuses us, or we do not trust it."""
-    refused = reason_of(error) in (UNSUPPORTED, BAD_LOGIN, NOT_AUTHORISED)
-    return refused or isinstance(error.__context__, ssl.SSLError)
+    fault = fault_of(error)
+    if isinstance(fault, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return False  # it died while we shook hands
+    return fault is not None or reason_of(error) in (UNSUPPORTED, BAD_LOGIN, NOT_AUTHORISED)
+
+
+def _is_about_us(fault: ssl.SSLError) -> bool:
+    return "_ALERT_" in (fault.reason or "") and any(word in fault.reason for word in OURS)
 
 
 def _properties(kind: int) -> Properties:
@@ -223,7 +260,21 @@ def _password(login: Login) -> str | None:
 
 
 class _Socket(ssl.SSLSocket):
-    """A socket that does not stay open when the other end is not to be trusted, as paho leaves it."""
+    """A socket that does not stay open when the other end is not to be trusted, as paho leaves it.
+
+    fault     what was wrong with TLS, which paho only logs
+    """
+
+    fault: ssl.SSLError | None = None
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise  # nothing is wrong, there is only nothing to read yet
+        except ssl.SSLError as fault:
+            self.fault = fault
+            raise
 
     def do_handshake(self, block: bool = False) -> None:
         try:
