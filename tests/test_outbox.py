@@ -199,8 +199,9 @@ def test_however_often_updates_are_refused_none_is_longer_than_twice_the_longest
 ) -> None:
     outbox = Outbox(Memory(), Session(Side.NODE, SESSION, 0.0))
     longest = max(norm(trained) for trained, _, _ in story)
-    # A value is rounded by at most a 127th of its row's largest, and half precision keeps 11 bits.
-    slack = {"fp32": 1e-5, "fp16": 1e-3, "int8": 8 / 127 * math.sqrt(SCHEMA.size)}[name] * longest + 1e-4
+    # A value is rounded by at most a 127th or a 7th of its row's largest, and halves keep 11 or 8 bits.
+    wide = 8 * math.sqrt(SCHEMA.size)
+    slack = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 8e-3, "int8": wide / 127, "int4": wide / 7}[name] * longest + 1e-4
     for seq, (trained, staleness, code) in enumerate(story, 1):
         outbox.fill(replace(EMPTY, seq=seq, codec=name), trained, seq)
         assert outbox.update is not None
