@@ -12,6 +12,8 @@ from fedmq.compress.dense import Bf16, Fp16, Fp32
 from fedmq.compress.int4 import Int4
 from fedmq.compress.int8 import Int8
 from fedmq.compress.layers import Layered
+from fedmq.compress.rank import Fp16Factors, Int8Factors, Rank
+from fedmq.compress.topk import Fp16Values, TopK, TwoBits
 from fedmq.delta import Arrays, Schema
 from fedmq.errors import ConfigInvalid
 from fedmq.messages import Buffer
@@ -38,7 +40,16 @@ class Codec(Protocol):
         """Return the arrays; a view of the payload where that is possible. Raises BadPayload."""
 
 
-CODECS: Mapping[str, Codec] = {codec.name: codec for codec in (Fp32(), Fp16(), Bf16(), Int8(), Layered(Int4()))}
+_ALL: tuple[Codec, ...] = (
+    Fp32(),
+    Fp16(),
+    Bf16(),
+    Int8(),
+    Layered(Int4()),
+    *(Layered(Rank(rank, form)) for rank in (2, 4, 8) for form in (Fp16Factors(), Int8Factors())),
+    *(Layered(TopK(percent, form)) for percent, form in ((1, TwoBits()), (1, Fp16Values()), (5, TwoBits()))),
+)
+CODECS: Mapping[str, Codec] = {codec.name: codec for codec in _ALL}
 
 
 def codec(name: str) -> Codec:
