@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from fedmq.compress.dense import Bf16, Fp16, Fp32
+from fedmq.compress.eden import Eden
 from fedmq.compress.int4 import Int4
 from fedmq.compress.int8 import Int8
 from fedmq.compress.layers import Layered
@@ -38,7 +39,9 @@ class Codec(Protocol):
         """Return the arrays; a view of the payload where that is possible. Raises BadPayload."""
 
 
-CODECS: Mapping[str, Codec] = {codec.name: codec for codec in (Fp32(), Fp16(), Bf16(), Int8(), Layered(Int4()))}
+CODECS: Mapping[str, Codec] = {
+    codec.name: codec for codec in (Fp32(), Fp16(), Bf16(), Int8(), Layered(Int4()), Layered(Eden(2)), Layered(Eden(1)))
+}
 
 
 def codec(name: str) -> Codec:
