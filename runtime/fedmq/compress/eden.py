@@ -14,15 +14,15 @@ holds where no few values outweigh the rest of a block, which is so in dense del
 
 H times levels is whole numbers, whatever adds them in whatever order, so what is decoded has the same bits everywhere.
 
-The values of a matrix, zeros after them up to a multiple of 512, lie as (512 / g, blocks, g), g = 8 values in a byte
-of the payload or 4: a block is made of groups that are far apart. Bit i of a byte is set where value i of its group
-is not negative; with two bits, bit 4 + i where it is large.
+A matrix is cut into runs of 262,144 values, the last one filled up with zeros to a multiple of 512. The values of a run
+lie as (512 / g, blocks, g), g = 8 values in a byte of the payload, or 4: a block is made of groups that are far apart.
+Bit i of a byte is set where value i of its group is not negative; with two bits, bit 4 + i where it is large.
 
-Payload: the seed, 8 bytes; per block of each matrix its scale, bf16; per matrix the bytes, as (512 / g, blocks). A
+Payload: the seed, 8 bytes; per block of each run of each matrix its scale, bf16; per run (512 / g, blocks) bytes. A
 value is flipped where its bit of a second such array is set, whose bytes are those of numpy's PCG64 under the seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from fedmq.compress.halves import to_bf16
 from fedmq.compress.layers import Matrix, Shapes
 from fedmq.compress.scales import SCALE_BYTES, SMALLEST, read_scales
 from fedmq.compress.sizes import require_matrix_size
+from fedmq.delta import Vector
 from fedmq.messages import Buffer
 
 BLOCK = 512
@@ -40,8 +41,7 @@ SEED_BYTES = 8
 LEVELS = {1: (1,), 2: (3, 10)}
 # Where a normal variable is nearer to the larger level. Lloyd-Max has levels of 0.4528 and 1.5104: 3 to 10.007.
 LARGE_FROM = 0.9816
-# Blocks at a time, so that what lies between two passes over them stays in the cache.
-PACKED, UNPACKED = 128, 512
+RUN = 512 * BLOCK  # long enough for few calls, and what lies between two passes over it need not leave the cache
 
 Bytes = NDArray[np.uint8]
 
@@ -64,7 +64,7 @@ class Eden:
 
     def most_bytes(self, shapes: Shapes) -> int:
         """Return exactly 8 bytes, and per block 2 and 64 per bit."""
-        return SEED_BYTES + sum(map(_blocks, shapes)) * (SCALE_BYTES + BLOCK // self._group)
+        return SEED_BYTES + sum(blocks for _, blocks in _runs(shapes)) * (SCALE_BYTES + BLOCK // self._group)
 
     def pack(self, matrices: Sequence[Matrix], seed: int) -> Buffer:
         """Rotate each block and keep what level each value is nearest to.
@@ -72,16 +72,15 @@ class Eden:
         matrices   a block with NaN or infinity gets a scale that is not finite either, which `unpack` refuses; one
                    whose scale would be subnormal is sent as zeros
         """
-        drawn = self._drawn(seed, [matrix.shape for matrix in matrices])
+        runs = _runs([matrix.shape for matrix in matrices])
         scales, packed = [np.zeros(0, np.uint16)], []
-        for matrix, flips in zip(matrices, drawn, strict=True):
-            values = np.zeros((len(flips), flips.shape[1] * self._group), np.float32)
-            values.reshape(-1)[: matrix.size] = matrix.reshape(-1)
-            found = np.empty_like(flips)
-            for start in range(0, flips.shape[1], PACKED):
-                some = slice(start, start + PACKED)
-                scale, found[:, some] = self._packed(values[:, self._wide(some)], flips[:, some])
-                scales.append(to_bf16(scale))
+        for values, flips in zip(_cut(matrices), self._flips(seed, runs), strict=True):
+            whole = values
+            if values.size < flips.size * self._group:
+                whole = np.zeros(flips.size * self._group, np.float32)
+                whole[: values.size] = values
+            scale, found = self._packed(whole.reshape(len(flips), -1), flips)
+            scales.append(to_bf16(scale))
             packed.append(found.tobytes())
         halves = np.concatenate(scales).astype("<u2", copy=False)
         return b"".join((seed.to_bytes(SEED_BYTES, "little"), halves.tobytes(), *packed))
@@ -90,21 +89,23 @@ class Eden:
         """Rotate the levels of each block back and multiply by its scale; what overflows is for the guard to see."""
         shapes = [matrix.shape for matrix in into]
         require_matrix_size(self.name, payload, self.most_bytes(shapes))
-        drawn = self._drawn(int.from_bytes(payload[:SEED_BYTES], "little"), shapes)
-        scales = read_scales(self.name, payload, sum(map(_blocks, shapes)), SEED_BYTES)
+        runs = _runs(shapes)
+        scales = read_scales(self.name, payload, sum(blocks for _, blocks in runs), SEED_BYTES)
         offset, block = SEED_BYTES + SCALE_BYTES * len(scales), 0
-        for matrix, flips in zip(into, drawn, strict=True):
+        flipped = self._flips(int.from_bytes(payload[:SEED_BYTES], "little"), runs)
+        for values, flips in zip(_cut(into), flipped, strict=True):
             packed = np.frombuffer(payload, np.uint8, flips.size, offset).reshape(flips.shape)
+            whole = values
+            if values.size < flips.size * self._group:
+                whole = np.empty(flips.size * self._group, np.float32)
             scale = scales[block : block + flips.shape[1]].repeat(self._group)
-            whole = matrix.size == flips.size * self._group and matrix.flags.c_contiguous
-            values = matrix if whole else np.empty(flips.size * self._group, np.float32)
-            self._unpack(packed, flips, scale, values.reshape(len(flips), -1))
-            if not whole:
-                matrix[...] = values[: matrix.size].reshape(matrix.shape)
+            self._unpack(packed, flips, scale, whole.reshape(len(flips), -1))
+            if whole is not values:
+                values[...] = whole[: values.size]
             offset, block = offset + flips.size, block + flips.shape[1]
 
     def _packed(self, values: Matrix, flips: Bytes) -> tuple[NDArray[np.float32], Bytes]:
-        """Return the scales and the bytes of some blocks: values (512 / group, blocks x group)."""
+        """Return the scales and the bytes of a run (512 / g, blocks x g)."""
         blocks, group = flips.shape[1], self._group
         peak = np.abs(values).max(axis=0).reshape(blocks, group).max(axis=1)
         vanishing = peak < SMALLEST
@@ -129,37 +130,37 @@ class Eden:
         return scale, np.packbits(planes, axis=0, bitorder="little")[0]
 
     def _unpack(self, packed: Bytes, flips: Bytes, scale: NDArray[np.float32], out: Matrix) -> None:
-        """Write the values (512 / group, blocks x group)."""
-        for start in range(0, packed.shape[1], UNPACKED):
-            some = slice(start, start + UNPACKED)
-            wide = self._wide(some)
-            found = transform_levels(self._looked_up(self._table, packed[:, some]), self._levels[-1] * self._group)
-            found *= self._looked_up(self._signs, flips[:, some])
-            with np.errstate(over="ignore"):
-                np.multiply(found, scale[wide], out=out[:, wide])
-
-    def _wide(self, blocks: slice) -> slice:
-        """Return where the groups of these blocks lie."""
-        return slice(blocks.start * self._group, blocks.stop * self._group)
+        """Write the values of a run (512 / g, blocks x g)."""
+        found = transform_levels(self._looked_up(self._table, packed), self._levels[-1] * self._group)
+        found *= self._looked_up(self._signs, flips)
+        with np.errstate(over="ignore"):
+            np.copyto(out, found)
+            out *= scale
 
     def _looked_up(self, table: NDArray[np.int8], indices: Bytes) -> NDArray[np.int8]:
-        """Return the rows of a table at (rows, blocks) indices, as (rows, blocks x group)."""
+        """Return the rows of a table at (rows, blocks) indices, as (rows, blocks x g)."""
         # A row is taken as one number of so many bytes; "clip" is the mode that does not look.
-        taken = np.take(table.view(f"i{self._group}").ravel(), indices, mode="clip")
-        return taken.view(np.int8)
+        return np.take(table.view(f"i{self._group}").ravel(), indices, mode="clip").view(np.int8)
 
-    def _drawn(self, seed: int, shapes: Shapes) -> list[Bytes]:
-        """Return per matrix (512 / group, blocks) bytes whose bits say what is flipped."""
-        rows = BLOCK // self._group
-        count = rows * sum(map(_blocks, shapes))
-        stream = np.random.PCG64(seed).random_raw(-(-count // 8)).astype("<u8", copy=False).view(np.uint8)
-        found, start = [], 0
-        for blocks in map(_blocks, shapes):
-            found.append(stream[start : start + rows * blocks].reshape(rows, blocks))
+    def _flips(self, seed: int, runs: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
+        """Yield per run (512 / g, blocks) bytes whose bits say what is flipped."""
+        rows, start = BLOCK // self._group, 0
+        size = rows * sum(blocks for _, blocks in runs)
+        stream = np.random.PCG64(seed).random_raw(-(-size // 8)).astype("<u8", copy=False).view(np.uint8)
+        for _, blocks in runs:
+            yield stream[start : start + rows * blocks].reshape(rows, blocks)
             start += rows * blocks
-        return found
 
 
-def _blocks(shape: tuple[int, ...]) -> int:
-    rows, columns = shape
-    return -(-rows * columns // BLOCK)
+def _runs(shapes: Shapes) -> list[tuple[int, int]]:
+    """Return per run how many values it has, and how many blocks."""
+    sizes = [min(RUN, rows * columns - start) for rows, columns in shapes for start in range(0, rows * columns, RUN)]
+    return [(size, -(-size // BLOCK)) for size in sizes]
+
+
+def _cut(matrices: Sequence[Matrix]) -> Iterator[Vector]:
+    """Yield the values of each run, as a view where a matrix is contiguous."""
+    for matrix in matrices:
+        flat = matrix.reshape(-1)
+        for start in range(0, flat.size, RUN):
+            yield flat[start : start + RUN]
