@@ -16,7 +16,7 @@ from strategies import arrays, schemas, tries
 NAMES = list(CODECS)
 RANKS = {name for name in NAMES if name.startswith("rank")}
 TOPS = {name for name in NAMES if name.startswith("top")}  # whose payloads vary in size
-SEEDED = {"int8", "int4"} | RANKS  # the others have no use for chance
+SEEDED = {"int8", "int4", "eden2", "eden1"} | RANKS  # the others have no use for chance
 EXACT = {"fp32", "fp16", "bf16"}  # these send an infinity as one
 TINY = float(np.finfo(np.float32).tiny)
 MATRIX = Schema((("matrix", (3, 4)), ("vector", (5,)), ("scalar", ())))
@@ -50,7 +50,15 @@ def steps(found: Arrays) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("fp32", 4 * 18), ("fp16", 2 * 18), ("bf16", 2 * 18), ("int8", 18 + 4 * ROWS), ("int4", 2 * 6 + 2 * 3 + 6)],
+    [
+        ("fp32", 4 * 18),
+        ("fp16", 2 * 18),
+        ("bf16", 2 * 18),
+        ("int8", 18 + 4 * ROWS),
+        ("int4", 2 * 6 + 2 * 3 + 6),
+        ("eden2", 2 * 6 + 8 + 2 + 128),
+        ("eden1", 2 * 6 + 8 + 2 + 64),
+    ],
 )
 def test_a_codec_takes_the_bytes_that_its_docstring_says(name: str, expected: int) -> None:
     assert (codec(name).size_bytes(MATRIX), len(codec(name).pack(matrix(0), 0))) == (expected, expected)
@@ -74,6 +82,8 @@ def test_a_fedclip_adapter_takes_a_known_number_of_bytes() -> None:
         "bf16": 1_050_624,
         "int8": 529_416,
         "int4": 266_240,
+        "eden2": 135_176,
+        "eden1": 69_640,
         "rank2-fp16": 2_048 + 2 * (2 + 2 * 2 * 1024),
         "rank2-int8": 2_048 + 2 * (4 + 2 * 1024),
         "rank4-fp16": 18_436,

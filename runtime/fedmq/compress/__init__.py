@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from fedmq.compress.dense import Bf16, Fp16, Fp32
+from fedmq.compress.eden import Eden
 from fedmq.compress.int4 import Int4
 from fedmq.compress.int8 import Int8
 from fedmq.compress.layers import Layered
@@ -46,6 +47,8 @@ _ALL: tuple[Codec, ...] = (
     Bf16(),
     Int8(),
     Layered(Int4()),
+    Layered(Eden(2)),
+    Layered(Eden(1)),
     *(Layered(Rank(rank, form)) for rank in (2, 4, 8) for form in (Fp16Factors(), Int8Factors())),
     *(Layered(TopK(percent, form)) for percent, form in ((1, TwoBits()), (1, Fp16Values()), (5, TwoBits()))),
 )

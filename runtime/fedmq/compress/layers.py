@@ -38,7 +38,7 @@ class MatrixCodec(Protocol):
         """Return the payload of views of the matrices, any number, any shape, empty ones included."""
 
     def unpack(self, payload: Buffer, into: Sequence[Matrix]) -> None:
-        """Write the matrices in place. Raises BadPayload."""
+        """Write the matrices, which are C-contiguous, in place. Raises BadPayload."""
 
 
 class Layered:
