@@ -1,7 +1,7 @@
 """Error feedback: what a codec loses, or an aggregator refuses, is in what comes later, once and whole."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedmq.compress import CODECS, codec
+from fedmq.core import Event
 from fedmq.delta import Arrays, Delta, Params, Schema, norm
+from fedmq.effects import Effect, Train
 from fedmq.memory import Memory
 from fedmq.messages import Code, Task, Update, Verdict
+from fedmq.plan import Codecs, Settings, Stop
 from fedmq.session import Receipt, Session, Side
+from fedmq_nodes.node import Node, Trained
 from fedmq_nodes.outbox import RETURNING, Outbox
 from pair import SCHEMA as PAIR
+from pair import Fleet, Worker
 from strategies import tries
 from test_node import SESSION, WELCOME, Bench, whole
 
@@ -281,3 +286,30 @@ def test_an_update_that_is_put_off_is_sent_again_as_it_was_and_nothing_returns_o
     (again,) = [message for message in bench.waits(1.5) if isinstance(message, Update)]
     assert (again, bench.disk[-1].residual) == (first, memory.residual)
     assert memory.residual is not None
+
+
+# In a federation
+
+
+class Disagreeing(Fleet):
+    """Two nodes that pull with all their might against each other in one value, and gently the same way in another."""
+
+    def _work(self, name: str, node: Node, effect: Effect) -> Iterable[tuple[float, Event]]:
+        if not isinstance(effect, Train):
+            return super()._work(name, node, effect)
+        after = effect.params.flat.copy()
+        after[0] += 10.0 if name == "a" else -10.0
+        after[1] += 1.0
+        result = Trained(effect.version, Params(Arrays(effect.params.schema, after)), 10, 1, 0.5)
+        return [(1.0, lambda now: node.trained(result, now))]
+
+
+@pytest.mark.parametrize("name", ["fp32", "top1-2bit", "top1-fp16"])
+def test_what_nodes_disagree_on_loudly_does_not_silence_what_they_agree_on(name: str) -> None:
+    """One value of twelve is sent at a time: without a memory it would be the first for ever, and come to nothing."""
+    settings = Settings("test", codec=Codecs(name), start_nodes=2, stop=Stop(60))
+    fleet = Disagreeing(settings, {"a": Worker(), "b": Worker()})
+    fleet.run()
+    found = fleet.versions()[-1].params.flat
+    assert 60.0 - 12.0 < found[1] <= 60.0
+    assert abs(found[0]) <= 10.0
