@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from fedmq.compress import codec, rice
-from fedmq.compress.topk import Fp16Values, TopK, TwoBits, largest, two_magnitudes
+from fedmq.compress.topk import STRIDE, Fp16Values, TopK, TwoBits, largest, two_magnitudes
 from fedmq.delta import Arrays, Schema
 from fedmq.errors import BadPayload
 from strategies import tries
@@ -56,6 +56,27 @@ def spoilt(form: TwoBits | Fp16Values, scales: list[float]) -> bytes:
 @given(vectors, st.data())
 def test_the_largest_are_chosen_and_of_equal_ones_the_first(flat: Array, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(flat)))
+    assert largest(flat, count).tolist() == first_of_the_largest(flat, count)
+
+
+@pytest.mark.parametrize("count", [1, 40, 400, 3999, 4000])
+@pytest.mark.parametrize(
+    "way", ["spread", "rising", "in one place", "equal", "few", "out of the sample", "in the sample"]
+)
+def test_however_the_large_ones_lie_they_are_found(way: str, count: int) -> None:
+    flat = drawn(4000)
+    if way == "rising":
+        flat = np.sort(flat)
+    elif way == "in one place":
+        flat[100:150] *= 100
+    elif way == "equal":
+        flat[:] = -2.0
+    elif way == "few":
+        flat = np.round(flat)
+    elif way == "out of the sample":
+        flat[::STRIDE] = 0.0
+    elif way == "in the sample":
+        flat[::STRIDE] *= 100
     assert largest(flat, count).tolist() == first_of_the_largest(flat, count)
 
 

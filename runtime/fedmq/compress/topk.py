@@ -15,6 +15,7 @@ Payload, where the values stand in the order of their indices in all matrices, o
 `rice` has the indices. low and high are the two magnitudes with the least squared error.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from fedmq.messages import Buffer
 
 SCALE_BYTES = 4
 TINY = np.finfo(np.float32).tiny
+STRIDE = 17
 
 
 class Form(Protocol):
@@ -144,10 +146,23 @@ def largest(flat: Vector, count: int) -> NDArray[np.int64]:
     """Return, rising, where the `count` largest magnitudes stand; of equal ones at the edge the first. NaN is large."""
     magnitudes = np.abs(flat)
     magnitudes[np.isnan(magnitudes)] = np.inf
-    edge = np.partition(magnitudes, flat.size - count)[flat.size - count]
-    above = np.flatnonzero(magnitudes > edge)
-    equal = np.flatnonzero(magnitudes == edge)[: count - len(above)]
-    return np.sort(np.concatenate([above, equal]))
+    places = np.flatnonzero(magnitudes >= _floor(magnitudes, count))
+    if len(places) < count:
+        places = np.arange(flat.size)
+    found = magnitudes[places]
+    edge = np.partition(found, len(found) - count)[len(found) - count]
+    above, equal = places[found > edge], places[found == edge]
+    return np.sort(np.concatenate([above, equal[: count - len(above)]]))
+
+
+def _floor(magnitudes: Vector, count: int) -> np.float32:
+    """Return a magnitude that probably `count` reach and hardly more, by a sample: looking at all takes 5 times longer.
+
+    The stride is a prime, so that the sample is of all columns.
+    """
+    sample = magnitudes[::STRIDE]
+    reach = min(len(sample), count // STRIDE + 4 * math.isqrt(count // STRIDE) + 1)
+    return np.float32(np.partition(sample, len(sample) - reach)[len(sample) - reach])
 
 
 def two_magnitudes(magnitudes: Vector) -> tuple[float, float, float]:
