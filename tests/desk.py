@@ -7,6 +7,7 @@ import numpy as np
 from fedmq import codec
 from fedmq.aggregator import Aggregator
 from fedmq.codec import Frame
+from fedmq.compress import CODECS
 from fedmq.effects import Effect, Keep, Log, Send
 from fedmq.messages import (
     Hello,
@@ -21,7 +22,7 @@ from pair import SCHEMA, SPACE, job, params
 EXACT = Codecs("fp32", "fp32")
 SYNC = Settings("test", codec=EXACT)
 PAIR = replace(SYNC, start_nodes=2)
-HELLO = Hello(1, "test", "edge", SPACE, 4, ("fedclip",), ("fp32", "fp16", "int8"))
+HELLO = Hello(1, "test", "edge", SPACE, 4, ("fedclip",), tuple(CODECS))
 
 
 class Desk:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedmq import cli, observe
+from fedmq.compress import CODECS
 from toy import bundle, features
 
 COMMANDS = (
@@ -109,7 +110,7 @@ def test_a_wrong_argument_gets_a_sentence_and_a_code_that_means_something(
         ("federation = 'x'\n[rounds]\ngaol = 3", "f.toml: unknown key rounds.gaol; did you mean rounds.goal?"),
         ("federation = 'x'\n[task]\nepoch = 3", "f.toml: unknown key task.epoch; did you mean task.epochs?"),
         ("federation = 'x'\n[task]\nloss = 'hinge'", "task.loss is 'hinge'; fedclip has class, reference"),
-        ("federation = 'x'\n[codec]\nup = 'zip'", "no codec named 'zip'; there are fp32, fp16, int8"),
+        ("federation = 'x'\n[codec]\nup = 'zip'", f"no codec named 'zip'; there are {', '.join(CODECS)}"),
         ("federation = 'x'\nrule = 'best'", "rule is 'best'; there are mean"),
         ("federation = 'x'\n[stop]\nversions = -1", "stop.versions is -1"),
         ("run = 'x'", "f.toml: federation is missing"),

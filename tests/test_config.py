@@ -9,6 +9,7 @@ import pytest
 
 from fedmq import config
 from fedmq.codec import Limits
+from fedmq.compress import CODECS
 from fedmq.config import Endpoint, Federation, federation, is_loopback, keys, override, parse, read
 from fedmq.errors import EXIT_USAGE, ConfigInvalid
 from fedmq.ledger import Keeping
@@ -231,7 +232,7 @@ def test_a_value_that_a_key_cannot_have_is_answered_with_the_key_and_the_value(k
 
 @pytest.mark.parametrize("key", ["codec.up", "codec.down"])
 def test_a_codec_that_does_not_exist_is_answered_with_the_key_and_those_that_do(key: str) -> None:
-    expected = f"federation.toml: {key} is 'zip': no codec named 'zip'; there are fp32, fp16, int8"
+    expected = f"federation.toml: {key} is 'zip': no codec named 'zip'; there are {', '.join(CODECS)}"
     assert complaint(**nested(key, "zip")) == expected
 
 

@@ -8,6 +8,9 @@ An update that is refused because it came too late was not wrong, only old. It r
 one says (error feedback keeps its mass in this way, Karimireddy et al. 2019, arXiv:1901.09847), within two bounds: it
 is damped for its age as an aggregator damps by default, (1 + staleness)^-1/2, and what is carried is never longer than
 what it is carried with, so that the newest word of a node is at least half of what it says.
+
+A codec with feedback is only correct if nothing is lost between what is trained and what is accepted. With one, the
+residual also holds what the codec lost, and what returns is neither damped nor bounded (`fedmq_nodes.feedback`).
 """
 
 import math
@@ -23,6 +26,7 @@ from fedmq.errors import BadPayload
 from fedmq.memory import Memory
 from fedmq.messages import Code, Update, Verdict, Welcome
 from fedmq.session import Session
+from fedmq_nodes.feedback import regained, squeezed
 
 # Refused for when or how they came. Every other refusal says that the values are unusable, or that nobody wants any.
 RETURNING = frozenset({Code.TOO_STALE, Code.UNKNOWN_VERSION, Code.WRONG_CODEC})
@@ -34,7 +38,7 @@ class Outbox:
     """One node's unjudged update and its residual.
 
     update         waits for its verdict; there is at most one
-    residual       what the next one carries; None is nothing
+    residual       what the next one carries, as its codec has it; None is nothing
     remembered     whether the update would survive this process, and may therefore be sent
     """
 
@@ -53,9 +57,14 @@ class Outbox:
 
     def fill(self, update: Update, delta: Delta, seed: int) -> None:
         """Make this update, packed from `delta` and what that carries, the one that waits."""
-        if self.residual is not None and math.isfinite(norm(delta)):
-            delta, self.residual = carried(delta, self.residual), None
-        self.update = replace(update, payload=compression(update.codec).pack(delta, seed))
+        codec = compression(update.codec)
+        if codec.feedback:
+            payload, self.residual = squeezed(codec, delta, self.residual, seed)
+        else:
+            if self.residual is not None and math.isfinite(norm(delta)):
+                delta, self.residual = carried(delta, self.residual), None
+            payload = codec.pack(delta, seed)
+        self.update = replace(update, payload=payload)
         self.remembered, self._used = False, update.seq
 
     def keep(self, memory: Memory) -> bool:
@@ -86,15 +95,24 @@ class Outbox:
         return dropped
 
     def judge(self, verdict: Verdict, schema: Schema) -> None:
-        """Let go of the update; what was refused for being late alone returns to the residual."""
+        """Let go of the update; what was refused for being late alone returns to the residual.
+
+        The residual that an update leaves is of the same making: where one was refused for its length, both go, or the
+        next ones would be refused for it too.
+        """
         update, self.update = self.update, None
-        if update is None or verdict.code not in RETURNING or update.codec not in CODECS:
+        if update is None or update.codec not in CODECS:
+            return
+        codec = compression(update.codec)
+        if codec.feedback and verdict.code is Code.TOO_LARGE:
+            self.residual = None
+        if verdict.code not in RETURNING:
             return
         try:
-            delta = Delta(compression(update.codec).unpack(update.payload, schema))
+            delta = Delta(codec.unpack(update.payload, schema))
         except BadPayload:
             return
-        self.residual = returned(delta, verdict.staleness)
+        self.residual = regained(delta, self.residual) if codec.feedback else returned(delta, verdict.staleness)
 
     def clear(self) -> None:
         """Let go of everything: the federation has finished."""

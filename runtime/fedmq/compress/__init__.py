@@ -8,21 +8,31 @@ read.
 from collections.abc import Mapping
 from typing import Protocol
 
-from fedmq.compress.dense import Fp16, Fp32
+from fedmq.compress.dense import Bf16, Fp16, Fp32
+from fedmq.compress.eden import Eden
+from fedmq.compress.int4 import Int4
 from fedmq.compress.int8 import Int8
+from fedmq.compress.layers import Layered
+from fedmq.compress.rank import Fp16Factors, Int8Factors, Rank
+from fedmq.compress.topk import Fp16Values, TopK, TwoBits
 from fedmq.delta import Arrays, Schema
 from fedmq.errors import ConfigInvalid
 from fedmq.messages import Buffer
 
 
 class Codec(Protocol):
-    """What every codec offers. Both methods are pure; randomness comes from the seed alone."""
+    """What every codec offers. Both methods are pure; randomness comes from the seed alone.
+
+    lossless   what comes back is what was packed, to the bit
+    feedback   it is biased: only correct where what it loses is added to what is sent next
+    """
 
     name: str
     lossless: bool
+    feedback: bool
 
     def size_bytes(self, schema: Schema) -> int:
-        """Return the size of a payload."""
+        """Return the size of a payload; of a codec whose payloads vary, the most that one can have."""
 
     def pack(self, arrays: Arrays, seed: int) -> Buffer:
         """Return the payload. `seed` serves codecs that round stochastically."""
@@ -31,7 +41,18 @@ class Codec(Protocol):
         """Return the arrays; a view of the payload where that is possible. Raises BadPayload."""
 
 
-CODECS: Mapping[str, Codec] = {codec.name: codec for codec in (Fp32(), Fp16(), Int8())}
+_ALL: tuple[Codec, ...] = (
+    Fp32(),
+    Fp16(),
+    Bf16(),
+    Int8(),
+    Layered(Int4()),
+    Layered(Eden(2)),
+    Layered(Eden(1)),
+    *(Layered(Rank(rank, form)) for rank in (2, 4, 8) for form in (Fp16Factors(), Int8Factors())),
+    *(Layered(TopK(percent, form)) for percent, form in ((1, TwoBits()), (1, Fp16Values()), (5, TwoBits()))),
+)
+CODECS: Mapping[str, Codec] = {codec.name: codec for codec in _ALL}
 
 
 def codec(name: str) -> Codec:

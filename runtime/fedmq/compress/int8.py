@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fedmq.compress.scales import require_scales
 from fedmq.compress.sizes import require_size
 from fedmq.delta import Arrays, Schema
-from fedmq.errors import BadPayload
 from fedmq.messages import Buffer
 
 LEVELS = np.float32(127)
@@ -24,6 +24,7 @@ class Int8:
 
     name = "int8"
     lossless = False
+    feedback = False
 
     def size_bytes(self, schema: Schema) -> int:
         """Return 1 byte per value and 4 per row."""
@@ -58,8 +59,7 @@ class Int8:
         """Multiply each row by its scale; the product may overflow to infinity, which is for the guard to see."""
         require_size(self.name, payload, self.size_bytes(schema))
         scales = np.frombuffer(payload, dtype="<f4", count=_row_count(schema))
-        if not (np.isfinite(scales).all() and (scales >= 0).all()):
-            raise BadPayload(f"int8 scales from {scales.min()} to {scales.max()}; a scale is finite and not negative")
+        require_scales(self.name, scales)
         levels = np.frombuffer(payload, dtype=np.int8, offset=scales.nbytes)
         flat = np.empty(schema.size, np.float32)
         for place, lines, shape in _blocks(schema):
