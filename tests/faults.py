@@ -20,7 +20,7 @@ POLICIES: dict[str, Policy] = {
     "fedasync": PRESETS["fedasync"],
     "invited": Policy(invite=2, deadline_s=6.0, max_staleness=2),
 }
-CODECS = ("fp32", "fp16", "int8", "rank2-int8", "top1-2bit")
+CODECS = ("fp32", "fp16", "int8", "int4", "eden1", "rank2-int8", "top1-2bit")
 FAULTS = ("die", "die", "die at an effect", "die at an effect", "cut", "cut one way", "lose the link", "leap")
 
 

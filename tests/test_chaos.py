@@ -70,7 +70,7 @@ def test_the_same_seed_is_the_same_run() -> None:
 
 
 def test_every_policy_codec_and_fault_comes_up() -> None:
-    plans = [Plan.drawn(seed) for seed in range(200)]
+    plans = [Plan.drawn(seed) for seed in range(400)]
     assert {plan.settings.rounds for plan in plans} == set(POLICIES.values())
     assert {(plan.settings.codec.up, plan.settings.codec.down) for plan in plans} == {
         (up, down) for up in CODECS for down in CODECS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedmq.compress.hadamard import matrix, transform, transform_levels
+from fedmq.compress.hadamard import Levels, matrix, transform
 
 POINTS = [1, 2, 4, 8, 64, 128, 512]
 
@@ -29,10 +29,23 @@ def test_butterflies_give_what_the_matrix_gives(points: int, width: int) -> None
 
 
 @pytest.mark.parametrize("points", POINTS)
-@pytest.mark.parametrize("largest", [1, 8, 40, 63])
-def test_whole_numbers_are_exact_however_large_their_sums(points: int, largest: int) -> None:
+@pytest.mark.parametrize(("group", "largest"), [(1, 63), (2, 40), (4, 8), (8, 1)])
+def test_whole_numbers_are_exact_however_large_their_sums(points: int, group: int, largest: int) -> None:
     rng = np.random.default_rng(points)
-    levels = rng.integers(-largest, largest + 1, (points, 50)).astype(np.int8)
-    levels[:, 0], levels[:, 1] = largest, -largest
-    levels[:, 2] = largest * matrix(points)[-1]
-    assert (transform_levels(levels.copy(), largest) == matrix(points) @ levels.astype(np.int64)).all()
+    table = rng.integers(-largest, largest + 1, (256, group)).astype(np.int8)
+    table[0], table[1] = largest, -largest
+    indices = rng.integers(0, 256, (points, 50), dtype=np.uint8)
+    indices[:, 0], indices[:, 1] = 0, 1
+    indices[:, 2] = matrix(points)[-1] < 0
+    levels = table[indices].reshape(points, 50 * group)
+    room = Levels(levels.size + 100)
+    assert (room.look_up(table, indices) == levels).all()
+    assert (room.transform(table, indices, largest) == matrix(points) @ levels.astype(np.int64)).all()
+
+
+def test_memory_is_used_again_for_fewer() -> None:
+    room, table = Levels(64), np.arange(-128, 128, dtype=np.int8).reshape(256, 1) // 4
+    for points, width in ((64, 1), (4, 3), (1, 0), (8, 8)):
+        indices = np.random.default_rng(points).integers(0, 256, (points, width), dtype=np.uint8)
+        expected = matrix(points) @ table[indices, 0].astype(np.int64)
+        assert (room.transform(table, indices, 32) == expected).all()

@@ -85,7 +85,7 @@ def ledger(
 @bench.command()
 def fold(
     ctx: typer.Context,
-    codec: CodecNames = "fp32,int8,fp16",
+    codec: CodecNames = "fp32,fp16,bf16,int8,int4,eden2,eden1",
     updates: Annotated[int, typer.Option(min=1, help="Different updates per turn.")] = 16,
     repeats: Repeats = 100,
     seed: Seed = 0,
@@ -94,6 +94,8 @@ def fold(
     out: Out = None,
 ) -> None:
     """Measure what folding an update costs the aggregator, beside numpy's `acc += w * x`.
+
+    With --json also what packing and unpacking alone take.
 
     Example: fedmq bench fold --codec int8
     """

@@ -3,6 +3,7 @@
 Ours begins with a frame that has arrived: read it, unpack the update, weigh it, fold it. Numpy's side is told the
 weight and has float32 already. `judged_s` and `judged_ratio` are of the whole way of an update in an aggregator, which
 judges it as well: is its base recent enough, is it finite, how long is it. They are measured beside numpy once more.
+`encode_s` is what a node spends on packing one, `decode_s` the part of ours that is unpacking.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from fedmq_bench.untrained import STEP, schema
 
 EXAMPLES = 100
 WARM_UP = 3
+PACKED = 10  # turns are enough for seconds that are part of no ratio
 
 
 def measure(
@@ -47,6 +49,7 @@ def run(name: str, repeats: int, seed: int, dim: int, updates: int) -> dict[str,
     rng = np.random.default_rng(seed)
     deltas = [rng.normal(0.0, STEP, form.size).astype(np.float32) for _ in range(updates)]
     arrived = [_frame(name, form, delta, seed, number) for number, delta in enumerate(deltas)]
+    payloads = [frame[-1] for frame in arrived]
     start = Params(Arrays(form, np.zeros(form.size, np.float32)))
     rule, weighting = Mean(form), Weighting()
     collector = Collector(Settings("fold", codec=Codecs(up=name)), Point(0, start, start))
@@ -71,9 +74,18 @@ def run(name: str, repeats: int, seed: int, dim: int, updates: int) -> dict[str,
         for delta in deltas:
             total += weight * delta
 
+    def packed() -> None:
+        for number, delta in enumerate(deltas):
+            codec(name).pack(Arrays(form, delta), seed + number)
+
+    def unpacked() -> None:
+        for payload in payloads:
+            codec(name).unpack(payload, form)
+
     each = _each(in_turns(ours, numpys, repeats, WARM_UP), updates)
     expected = total / np.float32(EXAMPLES * updates * (repeats + WARM_UP))
     whole = _each(in_turns(judged, numpys, repeats, WARM_UP), updates)
+    halves = _each(in_turns(packed, unpacked, min(repeats, PACKED), WARM_UP), updates)
     means = rule.step()[0].flat, collector.commit(Cause.GOAL, Traffic(), 0.0).params.flat
     return {
         "case": "fold",
@@ -83,6 +95,8 @@ def run(name: str, repeats: int, seed: int, dim: int, updates: int) -> dict[str,
         **figures(each),
         "judged_s": whole.median_s,
         "judged_ratio": whole.ratio,
+        "encode_s": halves.median_s,
+        "decode_s": halves.other_s,
         "params": form.size,
         "payload_bytes": round(sum(len(frame[-1]) for frame in arrived) / updates),
         "updates": updates,

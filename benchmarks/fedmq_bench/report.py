@@ -120,7 +120,7 @@ def _ledger(row: Row) -> Line:
 
 
 def _fold(row: Row) -> Line:
-    aim = {"fp32": Target(1.3), "int8": Target(3.0)}.get(row["codec"])
+    aim = {"fp32": Target(1.3), "int8": Target(3.0), "eden1": Target(5.0)}.get(row["codec"])
     return Line(
         f"decode, weigh and fold one {row['codec']} update",
         f"{_ms(row['median_s'])} (judged as well {_ms(row['judged_s'])}, ratio {row['judged_ratio']:.2f})",

@@ -17,7 +17,7 @@ class Memory:
     run        the run that all of this belongs to, empty before there was one
     seq        of the last update that has its verdict
     update     the one that waits for its verdict
-    residual   of updates that came too late, what the next one carries
+    residual   what the next update carries, of those that came too late and of what their codec lost
     """
 
     run: str = ""

@@ -27,8 +27,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fedmq.compress.hadamard import Levels, transform
 from fedmq.compress.hadamard import matrix as hadamard
-from fedmq.compress.hadamard import transform, transform_levels
 from fedmq.compress.halves import to_bf16
 from fedmq.compress.layers import Matrix, Shapes
 from fedmq.compress.scales import SCALE_BYTES, SMALLEST, read_scales
@@ -92,6 +92,7 @@ class Eden:
         runs = _runs(shapes)
         scales = read_scales(self.name, payload, sum(blocks for _, blocks in runs), SEED_BYTES)
         offset, block = SEED_BYTES + SCALE_BYTES * len(scales), 0
+        room = Levels(BLOCK * max((blocks for _, blocks in runs), default=0))
         flipped = self._flips(int.from_bytes(payload[:SEED_BYTES], "little"), runs)
         for values, flips in zip(_cut(into), flipped, strict=True):
             packed = np.frombuffer(payload, np.uint8, flips.size, offset).reshape(flips.shape)
@@ -99,7 +100,7 @@ class Eden:
             if values.size < flips.size * self._group:
                 whole = np.empty(flips.size * self._group, np.float32)
             scale = scales[block : block + flips.shape[1]].repeat(self._group)
-            self._unpack(packed, flips, scale, whole.reshape(len(flips), -1))
+            self._unpack(packed, flips, scale, room, whole.reshape(len(flips), -1))
             if whole is not values:
                 values[...] = whole[: values.size]
             offset, block = offset + flips.size, block + flips.shape[1]
@@ -113,7 +114,7 @@ class Eden:
         with np.errstate(invalid="ignore"):
             # By the largest value, so that no square overflows or vanishes.
             values = values / peak.repeat(group)
-            values *= self._looked_up(self._signs, flips)
+            values *= Levels(values.size).look_up(self._signs, flips)
             # The places of a group become the slowest axis, along which a byte is put together.
             places = values.reshape(-1, blocks, group).transpose(2, 0, 1)
             rotated = transform(places.reshape(BLOCK, blocks))
@@ -129,18 +130,13 @@ class Eden:
         planes = np.concatenate(said).reshape(8, -1, blocks)
         return scale, np.packbits(planes, axis=0, bitorder="little")[0]
 
-    def _unpack(self, packed: Bytes, flips: Bytes, scale: NDArray[np.float32], out: Matrix) -> None:
+    def _unpack(self, packed: Bytes, flips: Bytes, scale: Vector, room: Levels, out: Matrix) -> None:
         """Write the values of a run (512 / g, blocks x g)."""
-        found = transform_levels(self._looked_up(self._table, packed), self._levels[-1] * self._group)
-        found *= self._looked_up(self._signs, flips)
+        found = room.transform(self._table, packed, self._levels[-1] * self._group)
+        found *= room.look_up(self._signs, flips)
+        np.copyto(out, found)
         with np.errstate(over="ignore"):
-            np.copyto(out, found)
             out *= scale
-
-    def _looked_up(self, table: NDArray[np.int8], indices: Bytes) -> NDArray[np.int8]:
-        """Return the rows of a table at (rows, blocks) indices, as (rows, blocks x g)."""
-        # A row is taken as one number of so many bytes; "clip" is the mode that does not look.
-        return np.take(table.view(f"i{self._group}").ravel(), indices, mode="clip").view(np.int8)
 
     def _flips(self, seed: int, runs: Sequence[tuple[int, int]]) -> Iterator[Bytes]:
         """Yield per run (512 / g, blocks) bytes whose bits say what is flipped."""

@@ -3,7 +3,7 @@
 PowerSGD (Vogels et al. 2019, arXiv:1905.13727) makes one step of power iteration per update and starts it from the
 factors of the last one. A start that is remembered would have to survive the process, and is worth little after a
 refusal; here it is random, which takes a second step, and a few more columns while iterating, of which the best are
-kept (Halko et al. 2011, arXiv:0909.4061, 4.4 and 5.1).
+kept (Halko et al. 2011, arXiv:0909.4061, Algorithms 4.4 and 5.1).
 """
 
 import numpy as np
