@@ -26,7 +26,7 @@ from fedmq.messages import (
     Welcome,
 )
 from fedmq.transports import AGGREGATOR
-from fedmq_nodes.contact import ANSWER_S, LAST_RETRY_S, SILENT_HEARTBEATS
+from fedmq_nodes.contact import ANSWER_S, LAST_RETRY_S, SILENT_HEARTBEATS, UNSENT_RETRY_S
 from fedmq_nodes.node import Evaluated, Node, Trained
 from pair import SCHEMA, introduction, params
 
@@ -246,6 +246,30 @@ def test_a_link_that_cannot_take_a_greeting_does_not_make_it_come_any_faster() -
     before = bench.node.next_deadline()
     assert bench.node.lost(AGGREGATOR, bench.now) == []
     assert bench.node.next_deadline() == before
+
+
+def test_greetings_that_the_link_cannot_take_come_every_two_seconds_however_many_they_were() -> None:
+    bench = Bench()
+    gaps: list[float] = []
+    for _ in range(10):
+        bench.waits(0.0 if not gaps else gaps[-1])
+        bench.node.lost(AGGREGATOR, bench.now)
+        deadline = bench.node.next_deadline()
+        assert deadline is not None
+        gaps.append(deadline - bench.now)
+    assert all(0.75 * UNSENT_RETRY_S <= gap <= 1.25 * UNSENT_RETRY_S for gap in gaps[3:])
+
+
+def test_a_version_of_another_process_tells_a_node_that_greets_in_vain_that_somebody_is_there_now() -> None:
+    bench = Bench()
+    bench.waits(0.0)
+    for _ in range(5):
+        bench.waits(20.0)
+    assert bench.waits(0.1) == []
+    bench.hears(replace(whole(3, 3.0), origin=7))
+    assert kinds(bench.waits(0.0)) == [Hello]
+    bench.hears(replace(whole(4, 4.0), origin=7))
+    assert bench.waits(0.1) == []
 
 
 def test_whoever_waits_for_an_aggregator_says_so() -> None:

@@ -1,6 +1,7 @@
 """Contact: when a node speaks although nothing happened, and when it takes the link for dead.
 
-Hello is said again after a time that doubles, with jitter so that a fleet does not greet in step. A ping goes out after
+Hello is said again after a time that doubles, with jitter so that a fleet does not greet in step. That spares an
+aggregator, so a hello that never left does not double it for long. A ping goes out after
 a heartbeat in which nothing else did. Silence, or an update that nobody answers, leads back to hello.
 """
 
@@ -9,6 +10,7 @@ from numpy.random import Generator
 from fedmq.session import Session, State
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 15.0
+UNSENT_RETRY_S = 2.0  # the longest wait after a hello that the link could not take
 SILENT_HEARTBEATS = 4  # so many without a word, and the link is taken for dead
 ANSWER_S = 30.0  # an update without a verdict for so long is asked about
 
@@ -33,6 +35,12 @@ class Contact:
         """Say hello at the next tick."""
         self._session.state = State.GREETING
         self._hello_at, self._answer_at, self._deliver_at = now, None, None
+
+    def unsent(self, now: float) -> None:
+        """The link could not take the last hello."""
+        if self._retry_s > UNSENT_RETRY_S:
+            self._retry_s = UNSENT_RETRY_S
+            self._hello_at = min(self._hello_at, now + UNSENT_RETRY_S * float(self._rng.uniform(0.75, 1.25)))
 
     def welcomed(self, heartbeat_s: float, now: float) -> None:
         """The aggregator has answered."""

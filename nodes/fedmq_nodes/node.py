@@ -48,6 +48,7 @@ class Node:
         self._learner = Learner(self._voice, trained=-1 if self.outbox is None else self.outbox.base_version)
         self._welcome: Welcome | None = None
         self._early: Model | None = None  # a whole version that came before the welcome that it belongs to
+        self._origin = 0  # of the last version that came without its welcome
         self._last: int | None = None  # the federation's last version, once it has finished
         self._done = False
 
@@ -75,6 +76,8 @@ class Node:
         """The link cannot take a frame now. A greeting is repeated anyway; anything else makes one necessary."""
         if self._session.state is State.OPEN:
             self._regreet(f"no link to {peer}", now)
+        elif not self._done:
+            self._contact.unsent(now)
         return self._collect()
 
     def tick(self, now: float) -> list[Effect]:
@@ -221,8 +224,9 @@ class Node:
             # What a broker kept of a process that is no more, or the first word of the next one: the welcome will tell.
             if model.since < 0:
                 self._early = model
-            if self._session.state is State.OPEN:
+            if self._session.state is State.OPEN or model.origin != self._origin:
                 self._contact.greet_anew(now)
+            self._origin = model.origin
             return
         if not self._learner.wants(model):
             return
