@@ -12,6 +12,7 @@ SHORT = 255
 CURVE_BYTES = 33
 GREETING_BYTES = 64 + 43  # without CURVE, each way, once per connection: the greeting, and READY with two properties
 SEGMENT_BYTES = 1448
+BYTES_PER_ACKNOWLEDGEMENT = 2 * SEGMENT_BYTES
 PACKET_BYTES = 20 + 20 + 12 + 14
 
 
@@ -21,6 +22,11 @@ def zmtp(parts: Iterable[int], curve: bool = False) -> int:
     return sum(size + (2 if size <= SHORT else 9) for size in sizes)
 
 
+def packets(size: int) -> int:
+    """Return how many packets carry so many bytes that ZeroMQ sends in one go."""
+    return -(-size // SEGMENT_BYTES)
+
+
 def wire(size: int, back: int) -> int:
     """Return the bytes on a wire of `size` bytes that ZeroMQ sends in one go, while `back` go the other way."""
-    return size + PACKET_BYTES * (-(-size // SEGMENT_BYTES) + back // (2 * SEGMENT_BYTES))
+    return size + PACKET_BYTES * (packets(size) + back // BYTES_PER_ACKNOWLEDGEMENT)
