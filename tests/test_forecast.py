@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from fedmq import forecast as forecasts
 from fedmq.compress import codec
 from fedmq.delta import Schema
 from fedmq.errors import ConfigInvalid
 from fedmq.forecast import DAY_S, Assumed, Bytes, Forecast, Forecaster, Link
 from fedmq.plan import Codecs, Pulse, Settings, Stop
 from fedmq.rounds import PRESETS, Policy
+from fedmq.transports import zmq
 from fedmq_bench.rows import RESULTS, read_file
 from fedmq_bench.untrained import params as adapter
+from fedmq_nodes import contact
 from fedmq_nodes.commands import app
 from pair import Fleet, Worker, job, params
 
@@ -118,6 +121,21 @@ def test_a_link_that_is_slower_than_the_pulse_is_warned_of_with_both_numbers() -
         "receiving a whole version takes 6.0 s on this link, and a node that hears nothing for 4 s greets again",
     ]
     assert forecast(settings, 4, Assumed(link=Link(mbps=8 * size / 1e6 / 3))).warnings == ()
+
+
+def test_the_limits_that_are_warned_of_are_those_that_hold() -> None:
+    assert (forecasts.SILENT_HEARTBEATS, forecasts.ANSWER_S) == (contact.SILENT_HEARTBEATS, contact.ANSWER_S)
+    assert zmq.BEAT_TIMEOUT_MS == 1000 * forecasts.BEAT_S
+
+
+def test_a_link_that_is_too_slow_for_any_conversation_is_warned_of() -> None:
+    size = codec("fp32").size_bytes(FORM)
+    settings = replace(SYNC, codec=Codecs("fp32", "fp32"), pulse=Pulse(heartbeat_s=100.0, lost_after_s=1000.0))
+    slow = forecast(settings, 4, Assumed(link=Link(mbps=8 * size / 1e6 / 70)))
+    assert [warning.split(", ")[0] for warning in slow.warnings] == [
+        "sending an update takes 70.1 s on this link",
+        "a frame takes 70.1 s on this link",
+    ]
 
 
 def test_memory_is_near_what_was_measured() -> None:

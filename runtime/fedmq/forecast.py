@@ -39,7 +39,8 @@ DAY_S = 86_400.0
 SESSION, COUNT, LOSS = 2**62, 300, 0.1
 DELTA_STEP = 6e-4  # standard deviation of a value of a delta, about that of FedCLIP's local epoch
 NAME_BYTES = 8  # of a node's name, which goes before each of its frames where it is not a key
-SILENT_HEARTBEATS = 4  # of silence, after which a node takes its link for dead
+# What ends a conversation over a link that is too slow for its frames: the node's patience, and that of ZeroMQ.
+SILENT_HEARTBEATS, ANSWER_S, BEAT_S = 4, 30.0, 60.0
 PROCESS_BYTES = 80_000_000  # of an aggregator that has loaded everything
 READ_BYTES = 32 * 2**20  # of updates that are read together, and wait for the ledger
 PARAM_COPIES = 12  # of the params, at most at once: versions, the sum, the step, what SQLite writes
@@ -231,6 +232,16 @@ class Forecaster:
             found.append(
                 f"receiving a whole version takes {down_s:.1f} s on this link, and a node that hears nothing for "
                 f"{silent_s:g} s greets again; raise pulse.heartbeat_s above {down_s / SILENT_HEARTBEATS:.1f}"
+            )
+        if up_s >= ANSWER_S:
+            found.append(
+                f"sending an update takes {up_s:.1f} s on this link, and a node sends it again after {ANSWER_S:g} s; "
+                "choose another codec.up"
+            )
+        if not self._assumed.broker and max(up_s, down_s) >= BEAT_S:
+            found.append(
+                f"a frame takes {max(up_s, down_s):.1f} s on this link, and ZeroMQ gives a connection up after "
+                f"{BEAT_S:g} s in which nothing arrives whole: this link is too slow for these codecs"
             )
         return tuple(found)
 
