@@ -21,7 +21,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads of either side
 Model = Annotated[str, typer.Option(help="An open_clip model; its weights are random.")]
 CodecNames = Annotated[str, typer.Option("--codec", help="Codecs of the updates, such as fp32,int8,fp16.")]
 Wire = Annotated[str, typer.Option("--link", help="zmq, curve, mqtt, or sealed: mqtt with sealed frames.")]
-OUTPUT = ("as_json", "keep", "out")
+OUTPUT = ("as_json", "keep", "out", "plot")
 
 
 @bench.command()
@@ -230,6 +230,63 @@ def kills(
 
 
 @bench.command()
+def comm(
+    ctx: typer.Context,
+    codec: Annotated[
+        str, typer.Option(help="Codecs, or pairs such as eden1/eden2 (up/down); all for every one.")
+    ] = "all",
+    direction: Annotated[str, typer.Option(help="Directions to learn with each codec in: up, down, both.")] = "up,down",
+    part: Annotated[
+        str, typer.Option(help="system: bytes of a real federation; learning: accuracy.")
+    ] = "system,learning",
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Features with labels and class text; default drawn images.")
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes, in either part.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of learning.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of learning; they also deal the data out.")] = 3,
+    system_rounds: Annotated[int, typer.Option(min=1, help="Rounds of each real federation.")] = 5,
+    link_mbps: Annotated[
+        float | None, typer.Option(min=0.001, help="Also time a round over such a link, the same both ways.")
+    ] = None,
+    rtt_ms: Annotated[float, typer.Option(min=0.0, help="Round trip of that link.")] = 0.0,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw accuracy against bytes: .svg, .png.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure what each codec costs, at four layers of bytes, and what it loses of the accuracy.
+
+    Example: fedmq bench comm --codec fp32,int8 --rounds 10 --plot comm.svg
+    """
+    from fedmq_bench import machine, options, rows
+    from fedmq_bench.comm import ladder, table
+    from fedmq_bench.comm import plot as plots
+
+    if plot is not None:
+        plots.require_format(plot)
+    plan = ladder.Plan(
+        ladder.rungs(options.all_codecs() if codec == "all" else codec, direction),
+        [options.one_of("--part", word.strip(), ladder.PARTS) for word in part.split(",")],
+        data,
+        nodes,
+        rounds,
+        seeds,
+        system_rounds,
+        link_mbps,
+        rtt_ms,
+    )
+    found: list[rows.Row] = []
+    measured = rows.noted(ladder.measure(plan, seed, _say), found)
+    rows.publish(measured, machine.context(_typed(ctx), seed), rows.Outlet("comm", as_json, keep, out))
+    if not as_json:
+        table.show(found)
+    if plot is not None:
+        plots.draw(found, plot)
+
+
+@bench.command()
 def startup(
     ctx: typer.Context,
     repeats: Repeats = 10,
@@ -259,6 +316,23 @@ def table(
     from fedmq_bench import report, rows
 
     typer.echo(report.markdown(rows.read(results or rows.RESULTS)))
+
+
+@bench.command()
+def plot(
+    results: Annotated[Path, typer.Argument(help="A file of rows that `fedmq bench comm` gave.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="What to draw to: .svg or .png.")] = Path("comm.svg"),
+) -> None:
+    """Draw accuracy against bytes again, from kept rows.
+
+    Example: fedmq bench plot benchmarks/fedmq_bench/results/comm.jsonl --out comm.png
+    """
+    from fedmq_bench import report, rows
+    from fedmq_bench.comm import plot as plots
+
+    plots.require_format(out)
+    plots.draw(report.newest(row for row in rows.read_file(results) if row["case"] == "comm"), out)
+    typer.echo(f"drawn in {out}")
 
 
 def _typed(ctx: typer.Context) -> str:

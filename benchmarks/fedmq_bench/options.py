@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fedmq.compress import codec
+from fedmq.compress import CODECS, codec
 from fedmq.errors import ConfigInvalid
 
 
@@ -17,6 +17,11 @@ def counts(option: str, text: str) -> list[int]:
 def codecs(text: str) -> list[str]:
     """Return names of codecs, such as fp32,int8; raises ConfigInvalid with those that exist."""
     return [codec(word.strip()).name for word in text.split(",")]
+
+
+def all_codecs() -> str:
+    """Return the name of every codec that there is, as an option would have them."""
+    return ",".join(CODECS)
 
 
 def one_of(option: str, text: str, choices: Sequence[str]) -> str:

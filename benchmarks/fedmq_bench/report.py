@@ -180,6 +180,22 @@ def _kills(row: Row) -> Line:
     )
 
 
+def _comm(row: Row) -> Line:
+    sizes = [(name, row[f"{name}_bytes"]) for name in ("payload", "application", "transport", "wire")]
+    parts = [", ".join(f"{_size(value)} {name}" for name, value in sizes if value is not None)]
+    if row["nmse"] is not None:
+        theory = "" if row["nmse_theory"] is None else f" (theory {row['nmse_theory']:.3g})"
+        parts.append(f"error {row['nmse']:.3g}{theory}")
+    if row["accuracy"] is not None:
+        parts.append(f"accuracy {_share(row, 'accuracy')}, {_share(row, 'accuracy_lost')} lost")
+    if row["link_round_s"] is not None:
+        link = f"{row['link_mbps']:g} Mbit/s and {row['rtt_ms']:g} ms"
+        parts.append(f"a round over {link} {_ms(row['link_round_s'])}")
+    what = {"up": "an update", "down": "a version", "both": "an update and a version"}[row["direction"]]
+    data = "" if row["dataset"] is None else f", {row['dataset']}"
+    return Line(f"{what} as {row['codec']}{data}, {row['nodes']} nodes", "; ".join(parts), "float32", _ratio(row))
+
+
 def _startup(row: Row) -> Line:
     return Line(
         "`fedmq --help`",
@@ -206,6 +222,7 @@ _CASES: Mapping[str, _Case] = {
     "load": _Case(_load, ("link", "nodes")),
     "kills": _Case(_kills, ("link", "kills")),
     "memory": _Case(_memory, ("nodes", "codec")),
+    "comm": _Case(_comm, ("dataset", "nodes", "codec", "direction", "link_mbps", "rtt_ms")),
     "startup": _Case(_startup),
 }
 
@@ -220,6 +237,15 @@ def _ms(seconds: float) -> str:
 
 def _seconds(quantiles: Mapping[str, float]) -> str:
     return f"{quantiles['p50']:.1f} s, {quantiles['max']:.1f} s"
+
+
+def _size(count: float) -> str:
+    return f"{count:.0f} B" if count < 1e3 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:.3f} MB"
+
+
+def _share(row: Row, key: str) -> str:
+    spread = "" if row[f"{key}_std"] is None else f" ± {100 * row[f'{key}_std']:.2f}"
+    return f"{100 * row[key]:.2f}{spread} %"
 
 
 def _ratio(row: Row) -> str:

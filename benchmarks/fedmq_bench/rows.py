@@ -64,18 +64,29 @@ def publish(found: Iterable[Row], context: Row, outlet: Outlet) -> None:
                 file.flush()
 
 
+def noted(found: Iterable[Row], into: list[Row]) -> Iterator[Row]:
+    """Yield the rows on, and note each: for what is made of all of them."""
+    for row in found:
+        into.append(row)
+        yield row
+
+
 def read(folder: Path) -> list[Row]:
     """Return the rows that a folder keeps, oldest first within each file.
 
     raises     ResultsUnusable, naming the file and the line, for one that is no row; if there are none at all
     """
-    rows = [row for path in sorted(folder.glob("*.jsonl")) for row in _rows(path)]
+    rows = [row for path in sorted(folder.glob("*.jsonl")) for row in read_file(path)]
     if not rows:
         raise ResultsUnusable(f"no rows are kept in {folder}; fedmq bench fold --keep adds some")
     return rows
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def read_file(path: Path) -> Iterator[Row]:
+    """Yield the rows of one file.
+
+    raises     ResultsUnusable, naming the file and the line, for one that is no row
+    """
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)

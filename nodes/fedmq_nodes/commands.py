@@ -281,6 +281,43 @@ def export_adapted(
         typer.echo(f"version {learned.version} is in {file}")
 
 
+@app.command("estimate", rich_help_panel="Prepare")
+def estimate(
+    file: Annotated[Path, typer.Argument(help="A federation file, or a fleet file.")],
+    nodes: Annotated[str | None, typer.Option(help="Numbers of nodes, such as 4,20,100; default those of it.")] = None,
+    link_mbps: Annotated[float | None, typer.Option(min=0.001, help="Each node's link, in Mbit/s both ways.")] = None,
+    rtt_ms: Annotated[float, typer.Option(min=0.0, help="Round trip of that link.")] = 0.0,
+    train_s: Annotated[float, typer.Option(min=0.0, help="How long a node trains per update.")] = 5.0,
+    interval_s: Annotated[float | None, typer.Option(min=0.001, help="Rounds come no faster than this.")] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Say what a federation will cost before anyone starts: bytes per round and day, time per round, memory.
+
+    Example: fedmq estimate federation.toml --nodes 20,100 --link-mbps 1 --rtt-ms 50
+    """
+    from fedmq import config, show
+    from fedmq.forecast import Assumed, Link
+    from fedmq_nodes import estimate as estimates
+    from fedmq_nodes import fleetfile
+
+    federation = fleetfile.federation(file, overrides or [])
+    counts = estimates.counts(nodes) if nodes else [estimates.nodes_of(file, overrides or [])]
+    assumed = Assumed(
+        train_s=train_s,
+        interval_s=interval_s,
+        link=None if link_mbps is None else Link(link_mbps, rtt_ms),
+        curve=federation.link.secure,
+        broker=config.is_broker(federation.link.address),
+    )
+    found = estimates.estimate(federation, str(file), counts, assumed)
+    if json:
+        for one in found:
+            show.json_line(estimates.as_json(one))
+    else:
+        estimates.show(federation, found, assumed)
+
+
 @app.command("broker-config", rich_help_panel="Prepare")
 def broker_config(
     file: Annotated[Path, typer.Argument(help="A federation file, or a fleet file, whose nodes are then let in.")],
