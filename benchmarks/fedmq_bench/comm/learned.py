@@ -79,7 +79,8 @@ class Federation:
     def _add(self, number: int, data: Data, seed: int) -> None:
         name = f"node-{number}"
         who = Introduction(NAME, name, self.job.feature_space, self.job.dim, (self.job.method,))
-        node = Node(who, number + 1, np.random.default_rng([seed, number]), 0.0)
+        rng = np.random.default_rng([seed, number])
+        node = Node(who, int(rng.integers(1, 2**63)), rng, 0.0)
         self.simulation.add(name, node, self._work(node, _trainer(self.job, data, seed + number), data))
 
     def _keep(self, effect: Effect, now: float) -> Iterable[tuple[float, Event]]:
