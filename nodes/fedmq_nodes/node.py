@@ -224,7 +224,8 @@ class Node:
             # What a broker kept of a process that is no more, or the first word of the next one: the welcome will tell.
             if model.since < 0:
                 self._early = model
-            if self._session.state is State.OPEN or model.origin != self._origin:
+            in_vain = self._contact.greetings > 1 and model.origin != self._origin
+            if self._session.state is State.OPEN or in_vain:
                 self._contact.greet_anew(now)
             self._origin = model.origin
             return

@@ -4,7 +4,7 @@ Who lacks the same gets the same frame, encoded once: a version costs the aggreg
 there are. Where the link broadcasts, it is also handed over once. Whole versions then last: who comes later finds the
 newest there, and is sent it only after showing that it did not arrive. A difference is of use only to who holds what it
 is added to. So a whole version, the keyframe, waits beside it for those who come later, who are sent only what they
-have missed since; it is renewed when that would be more than a whole.
+have missed since; it is renewed when that would be more than a whole. A task for everyone is handed over once as well.
 """
 
 from collections.abc import Iterable, Sequence
@@ -57,16 +57,19 @@ class Post:
             self._publish(versions.whole, Audience.LATER)
 
     def _publish(self, model: Model, audience: Audience) -> None:
-        frame = codec.encode(replace(model, origin=self.origin))
         self._traffic.down_goodput += len(model.payload)
-        self._traffic.down_application += codec.size_bytes(frame)
-        self._effects.append(Publish(frame, audience))
+        self._hand_over(replace(model, origin=self.origin), audience)
         if audience is not Audience.PRESENT:
             self.lasting = model.version
         if audience is not Audience.LATER:
             for member in self._roster.connected():
                 if model.since in (-1, member.holds):
                     member.holds = model.version
+
+    def _hand_over(self, message: Message, audience: Audience) -> None:
+        frame = codec.encode(message)
+        self._traffic.down_application += codec.size_bytes(frame)
+        self._effects.append(Publish(frame, audience))
 
     def bring(self, members: Iterable[Member], *, missed: bool = False) -> None:
         """Send each what it lacks to hold the newest version; nothing while that is still being written.
@@ -90,7 +93,11 @@ class Post:
         self.bring(members, missed=missed)
         for member in members:
             member.task = self._versions.announced
-        self.send([member.peer for member in members], Task(self._versions.announced))
+        task = Task(self._versions.announced)
+        if self.origin and len(members) > 1 and len(members) == len(self._roster.connected()):
+            self._hand_over(task, Audience.PRESENT)
+        else:
+            self.send([member.peer for member in members], task)
 
     def log(self, level: Level, event: str, now: float, **fields: object) -> None:
         """Tell a person, and unless it is a detail, the ledger."""

@@ -2,16 +2,18 @@
 
 A client object serves one connection. It acknowledges a message only when that was taken, so that the broker never has
 more on its way to us than the receive maximum: aiomqtt acknowledges what it has read, and drops what does not fit.
+Messages are heard as they come: its queue, waited for message by message, takes longer than all the rest.
 """
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiomqtt
-from paho.mqtt.client import MQTT_ERR_SUCCESS, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import MQTT_ERR_SUCCESS, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -46,6 +48,9 @@ class Terms:
     will: tuple[str, bytes] | None = None
 
 
+Hear = Callable[["Client", str, bytes, int], None]
+
+
 class Client(aiomqtt.Client):
     """One connection.
 
@@ -54,7 +59,7 @@ class Client(aiomqtt.Client):
     packet_bytes     the largest that it takes
     """
 
-    def __init__(self, host: str, port: int, terms: Terms, fresh: bool, **more: Any) -> None:
+    def __init__(self, host: str, port: int, terms: Terms, fresh: bool, hear: Hear, **more: Any) -> None:
         connect = _properties(PacketTypes.CONNECT)
         connect.SessionExpiryInterval = SESSION_S
         connect.ReceiveMaximum = terms.receive
@@ -63,6 +68,7 @@ class Client(aiomqtt.Client):
             host, port, identifier=terms.identifier, protocol=aiomqtt.ProtocolVersion.V5, clean_start=fresh,
             keepalive=KEEP_ALIVE_S, timeout=WITHIN_S, will=_will(terms.will), properties=connect, **more,
         )  # fmt: skip
+        self._hear = hear
         self.resumed = False
         self.receive_most, self.packet_bytes = 65_535, 2**28 - 1
         self._posted: dict[int, asyncio.Future[ReasonCode]] = {}
@@ -85,9 +91,14 @@ class Client(aiomqtt.Client):
         answer = self._posted[info.mid] = asyncio.get_running_loop().create_future()
         return answer
 
-    def take(self, message: aiomqtt.Message) -> None:
+    def take(self, number: int) -> None:
         """Acknowledge a message, so that another may come."""
-        self._client.ack(message.mid, message.qos)
+        self._client.ack(number, 1)
+
+    async def broken(self) -> None:
+        """Wait until the connection breaks, which raises."""
+        async for _ in self.messages:
+            raise AssertionError("messages are heard elsewhere")
 
     def drop(self) -> None:
         """Let go of the socket that a connection which was broken off may have left."""
@@ -133,6 +144,10 @@ class Client(aiomqtt.Client):
         self._fault = getattr(sock, "fault", None)
         super()._on_socket_close(client, userdata, sock)
 
+    def _on_message(self, client: Paho, userdata: Any, message: MQTTMessage) -> None:
+        if message.qos:  # we send none without, and of those the receive maximum is no bound
+            self._hear(self, message.topic, bytes(message.payload), message.mid)
+
     def _on_publish(
         self, client: Paho, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
     ) -> None:
@@ -171,13 +186,21 @@ class Broker:
         self._user, self._password = login.user, _password(login)
         self._tls = _tls(login) if self.is_private else None
 
-    def client(self, terms: Terms, fresh: bool) -> Client:
+    def client(self, terms: Terms, fresh: bool, hear: Hear) -> Client:
         """Return a connection to be entered.
 
         fresh      begin a new session
+        hear       told of every message: the connection, its topic, its payload, and the number to take it by
         """
         return Client(
-            self._host, self.port, terms, fresh, username=self._user, password=self._password, tls_context=self._tls
+            self._host,
+            self.port,
+            terms,
+            fresh,
+            hear,
+            username=self._user,
+            password=self._password,
+            tls_context=self._tls,
         )
 
     async def knock(self) -> int:
@@ -185,7 +208,7 @@ class Broker:
 
         raises     AddressUnusable, with the reason
         """
-        client = self.client(Terms("", receive=1, packet_bytes=1024), fresh=True)
+        client = self.client(Terms("", receive=1, packet_bytes=1024), fresh=True, hear=lambda *_: None)
         try:
             async with client:
                 return client.packet_bytes

@@ -23,11 +23,11 @@ from fedmq.transports.broker import NOT_AUTHORISED, Broker, Client, Terms, is_la
 from fedmq.transports.pieces import HEAD, Assembly, split
 
 FORGOTTEN = ""
-PIECE_BYTES = 2**20  # fewer of them cost less; more of them share a broker better
+PIECE_BYTES = 4 * 2**20  # each costs time, and what comes in one is never put together
 PIECE_LEAST_BYTES = 1024
 HEAD_BYTES = 512  # more than everything in a packet that is neither topic nor payload
 IN_FLIGHT = 16
-ARRIVED, BATCH = 64, 64
+BATCH = 64
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 LINGER_S = 2.0
 
@@ -39,6 +39,16 @@ class Letter:
     topic: str
     frame: Frame
     lasting_s: int | None = None
+
+
+@dataclass(frozen=True)
+class _Arrived:
+    """A frame that has come, and the message to acknowledge for it."""
+
+    topic: str
+    frame: Frame
+    client: Client | None = None
+    number: int = 0
 
 
 class Line:
@@ -61,11 +71,13 @@ class Line:
         self._unsent: deque[int] = deque()
         self._more, self._empty, self._tried = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._empty.set()
-        self._arrived: asyncio.Queue[tuple[str, Frame]] = asyncio.Queue(ARRIVED)
+        self._arrived: deque[_Arrived] = deque()
+        self._news = asyncio.Event()
         self._client: Client | None = None
         self._problem: aiomqtt.MqttError | None = None
         self._denied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._stay_connected())
+        self._task.add_done_callback(lambda _task: self._news.set())
 
     async def opened(self) -> None:
         """Wait for the first connection.
@@ -95,17 +107,16 @@ class Line:
 
         raises     AddressUnusable if there will be no connection any more
         """
-        getting = asyncio.ensure_future(self._arrived.get())
-        try:
-            await asyncio.wait({getting, self._task}, return_when=asyncio.FIRST_COMPLETED)
-            if not getting.done():
+        while not self._arrived:
+            if self._task.done():
                 self._task.result()
-            frames = [await getting]
-        finally:
-            getting.cancel()
-        while len(frames) < BATCH and not self._arrived.empty():
-            frames.append(self._arrived.get_nowait())
-        return frames
+            self._news.clear()
+            await self._news.wait()
+        taken = [self._arrived.popleft() for _ in range(min(BATCH, len(self._arrived)))]
+        for one in taken:
+            if one.client is not None and one.client is self._client:
+                one.client.take(one.number)
+        return [(one.topic, one.frame) for one in taken]
 
     async def leave(self, topic: str) -> None:
         """Listen to a topic no longer."""
@@ -126,7 +137,7 @@ class Line:
     async def _stay_connected(self) -> None:
         wait_s, fresh = FIRST_RETRY_S, True
         while True:
-            client = self._broker.client(self._terms, fresh)
+            client = self._broker.client(self._terms, fresh, self._hear)
             try:
                 async with client:
                     await self._subscribe(client)
@@ -159,7 +170,7 @@ class Line:
                 raise AddressUnusable(f"the broker at {self._broker.address} does not let us read {topic}: {answer}")
         if not client.resumed:
             if self._tried.is_set():
-                await self._arrived.put((FORGOTTEN, ()))
+                self._put(_Arrived(FORGOTTEN, ()))
             for letter in self.renew:
                 self.offer(letter)
 
@@ -167,7 +178,7 @@ class Line:
         """Read and write until the connection breaks, which raises."""
         self._unsent, self._denied = deque(self._letters), asyncio.get_running_loop().create_future()
         self._tried.set()
-        work = [asyncio.ensure_future(self._read(client)), asyncio.ensure_future(self._write(client)), self._denied]
+        work = [asyncio.ensure_future(client.broken()), asyncio.ensure_future(self._write(client)), self._denied]
         try:
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -178,12 +189,17 @@ class Line:
             if isinstance(problem, Exception):
                 raise problem
 
-    async def _read(self, client: Client) -> None:
-        async for message in client.messages:
-            frame = self._assembly.add(message.topic.value, message.payload)
-            if frame is not None:
-                await self._arrived.put((message.topic.value, frame))
-            client.take(message)
+    def _hear(self, client: Client, topic: str, payload: bytes, number: int) -> None:
+        """Take a message. That which completes a frame is acknowledged when the frame is taken, the others at once."""
+        frame = self._assembly.add(topic, payload)
+        if frame is None:
+            client.take(number)
+        else:
+            self._put(_Arrived(topic, frame, client, number))
+
+    def _put(self, arrived: "_Arrived") -> None:
+        self._arrived.append(arrived)
+        self._news.set()
 
     async def _write(self, client: Client) -> None:
         window = asyncio.Semaphore(min(client.receive_most, IN_FLIGHT))
