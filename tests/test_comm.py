@@ -265,6 +265,7 @@ def test_the_command_gives_a_row_per_codec_and_direction_a_table_and_a_plot(file
         assert (row["efficiency"] is None) == bool(NO_CABLE)
         assert [before[0] < after[0] for before, after in pairwise(row["curve"])] == [True, True]
         assert row["targets"]["to_95"].keys() == {"reached", "rounds", "goodput", "application", "transport", "wire"}
+    assert " --data toy.npz " in rows[0]["context"]["command"]
     form = schema(toy.DIM)
     assert rows[0]["payload_bytes"] == rows[0]["learned_payload_bytes"] == codec("int8").size_bytes(form)
     assert rows[0]["ratio"] == 4 * form.size / rows[0]["payload_bytes"]
