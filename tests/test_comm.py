@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from fedmq.delta import Arrays
 from fedmq.errors import ConfigInvalid, FedmqError
 from fedmq.journal import Traffic
 from fedmq.plan import Codecs
-from fedmq_bench import cables, relay, report
+from fedmq_bench import cables, machine, relay, report
 from fedmq_bench.comm import curves, datasets, ladder, layers, theory
 from fedmq_bench.comm.curves import Runs
 from fedmq_bench.comm.datasets import Dataset, Rows
@@ -39,6 +40,12 @@ def silent(_line: str) -> None: ...
 
 def run(*words: object) -> Result:
     return CliRunner().invoke(app, ["bench", *(str(word) for word in words)])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with machine.torch_threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -74,28 +81,23 @@ def test_each_layer_of_a_real_federation_adds_to_the_one_above(name: str) -> Non
         assert size < direction.application < size + 300
         assert direction.application < direction.transport + 50 < direction.application + 150
     assert found.round_s > 0
-    if NO_CABLE:
-        assert found.up.wire is found.down.wire is None
+    assert found.up.wire is found.down.wire is None
 
 
 @pytest.mark.skipif(bool(NO_CABLE), reason=NO_CABLE)
 def test_the_wire_carries_what_the_sockets_do_in_the_packets_that_the_formula_expects() -> None:
-    found = layers.measure(layers.Plan("fp32", "fp32", nodes=2, rounds=3, dim=256), seed=0)
+    with cables.cable() as cable:
+        found = layers.measure(layers.Plan("fp32", "fp32", nodes=2, rounds=3, dim=256), seed=0, cable=cable)
+        near, far = cable.near, cable.far
     for ours, theirs in ((found.up, found.down), (found.down, found.up)):
         assert ours.wire is not None
-        # Acknowledgements are the kernel's to group, and a segment may go out half full or twice.
-        assert ours.wire == pytest.approx(framing.wire(int(ours.transport), int(theirs.transport)), rel=0.15)
-        assert ours.wire > ours.transport * 1.03
-
-
-@pytest.mark.skipif(bool(NO_CABLE), reason=NO_CABLE)
-def test_a_cable_ends_with_who_held_it_and_leaves_nothing_behind() -> None:
-    before = Path("/proc/net/dev").read_text().count(":")
-    with cables.cable() as cable:
-        assert cable.near != cable.far
-        assert Path("/proc/net/dev").read_text().count(":") == before
-    assert not Path(f"/proc/{cable.near}").exists()
-    assert not Path(f"/proc/{cable.far}").exists()
+        headers = framing.PACKET_BYTES * framing.packets(int(ours.transport))
+        assert ours.wire > ours.transport + 0.95 * headers
+        # Acknowledgements are the kernel's to group, and a busy machine has segments go out half full, or twice.
+        assert ours.wire < 1.3 * framing.wire(int(ours.transport), int(theirs.transport))
+    # The namespaces have ended with who held them.
+    assert not Path(f"/proc/{near}").exists()
+    assert not Path(f"/proc/{far}").exists()
 
 
 def test_a_round_over_a_slow_link_takes_what_its_bytes_take() -> None:
@@ -104,7 +106,7 @@ def test_a_round_over_a_slow_link_takes_what_its_bytes_take() -> None:
     least_s = (found.up.transport + found.down.transport) / shape.bytes_per_s + 2 * shape.delay_s
     assert found.up.wire is None
     # Each direction may save one burst; what nodes and aggregator need for themselves comes on top.
-    assert least_s - 2 * relay.BURST_S <= found.round_s < 3 * least_s
+    assert least_s - 2 * relay.BURST_S <= found.round_s < least_s + 10
 
 
 # Datasets
@@ -263,6 +265,7 @@ def test_the_command_gives_a_row_per_codec_and_direction_a_table_and_a_plot(file
         assert (row["efficiency"] is None) == bool(NO_CABLE)
         assert [before[0] < after[0] for before, after in pairwise(row["curve"])] == [True, True]
         assert row["targets"]["to_95"].keys() == {"reached", "rounds", "goodput", "application", "transport", "wire"}
+    assert " --data toy.npz " in rows[0]["context"]["command"]
     form = schema(toy.DIM)
     assert rows[0]["payload_bytes"] == rows[0]["learned_payload_bytes"] == codec("int8").size_bytes(form)
     assert rows[0]["ratio"] == 4 * form.size / rows[0]["payload_bytes"]

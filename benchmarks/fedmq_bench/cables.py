@@ -15,13 +15,14 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 NEAR, FAR = "10.71.0.1", "10.71.0.2"
 TOOLS = ("ip", "nsenter", "unshare")
 _CLONE_NEWNET = 0x40000000
 _CABLE = "cable"
-_PATIENCE_S = 10.0
+_PATIENCE_S = 120.0  # the kernel configures one interface at a time, and takes its time to end a namespace
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Cable:
     far: int
 
 
+@cache
 def why_not() -> str:
     """Return why there can be no cable here; nothing if there can."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -105,6 +107,9 @@ def _namespace() -> Iterator[int]:
 
 def _inside(pid: int, command: str) -> None:
     words = ["nsenter", "--net", "--target", str(pid), *command.split()]
-    said = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)  # noqa: S603
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"{command}: not done after {_PATIENCE_S:g} s") from error
     if said.returncode != 0:
         raise OSError(f"{command}: {said.stderr.strip() or said.stdout.strip()}")

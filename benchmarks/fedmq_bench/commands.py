@@ -342,7 +342,9 @@ def _typed(ctx: typer.Context) -> str:
         value = ctx.params.get(str(option.name))
         if option.name in OUTPUT or value == option.default:
             continue
-        words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+        # A folder of this machine is nothing to a reader of the row.
+        said = value.name if isinstance(value, Path) else str(value)
+        words += [option.opts[0]] if value is True else [option.opts[0], said]
     return " ".join(words)
 
 

@@ -24,6 +24,7 @@ class Crowd:
 
     address    that the aggregator's end of the wire has in fact
     drivers    processes that the nodes share
+    stale      whether rounds take updates from other versions than the newest
     """
 
     wire: Wire
@@ -34,6 +35,7 @@ class Crowd:
     drivers: int
     dim: int
     seed: int
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def drive(pipe: Connection, number: int, crowd: Crowd) -> None:
         mine = names(crowd.nodes)[number :: crowd.drivers]
         people = [Introduction(crowd.federation, name, crowd.space, crowd.dim, (METHOD,)) for name in mine]
         connect = partial(crowd.wire.link, crowd.address, crowd.federation)
-        notes = await asyncio.gather(*(take_part(connect, who, crowd.seed, verdict_s=verdict_s) for who in people))
+        notes = await asyncio.gather(
+            *(take_part(connect, who, crowd.seed, verdict_s=verdict_s, stale=crowd.stale) for who in people)
+        )
         return [adoptions[-1].version for adoptions in notes]
 
     pipe.send(Told(asyncio.run(main()), np.array(verdict_s)))

@@ -70,7 +70,9 @@ def measure(
         with aggregator(file) as (process, address):
             seen = Seen(process.pid)
             seen.look()
-            with processes(drivers, drive, Crowd(wire, address, NAME, space, nodes, drivers, dim, seed)) as pipes:
+            with processes(
+                drivers, drive, Crowd(wire, address, NAME, space, nodes, drivers, dim, seed, stale=True)
+            ) as pipes:
                 sizes = seen.follow(process, LOOK_S)
                 waited = np.concatenate([told.verdict_s for told in hear_all(pipes)])
         with Record.open(folder / "run" / LEDGER) as record:

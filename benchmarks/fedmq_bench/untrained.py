@@ -2,7 +2,9 @@
 
 It greets, adopts versions, subtracts, packs and delivers as any node does. What its training gives was drawn before:
 params of the size of FedCLIP's adapter (525,312 float32 on CLIP ViT-B/32), on one side of where it began and then on
-the other, so that a delta is as long in each round as a real one, and never a vector of zeros.
+the other, so that a delta is as long in each round as a real one, and never a vector of zeros. Where rounds take old
+updates that would run away, each pulling back what others have pulled back already: then it is a step from what the
+node holds, one way and then the other.
 """
 
 import asyncio
@@ -89,11 +91,14 @@ async def take_part(
     seed: int,
     before_training: Callable[[int], None] = lambda _version: None,
     verdict_s: list[float] | None = None,
+    *,
+    stale: bool = False,
 ) -> list[Adoption]:
     """Be a node until the federation has finished, and return which versions it held since when.
 
     connect             returns this node's link, given its name and what is random about it
     before_training     told the version, each time that the node is asked to train
+    stale               whether rounds take updates from other versions than the newest
     verdict_s           is given the seconds from each update's delivery to its verdict
     """
     loop = asyncio.get_running_loop()
@@ -111,9 +116,11 @@ async def take_part(
         match effect:
             case Prepare():
                 return answer(lambda now: node.prepared(1, 0, now))
-            case Train(version):
+            case Train(version, before):
                 before_training(version)
                 after = sides[version % 2]
+                if stale:
+                    after = Params(Arrays(before.schema, before.flat + (after.flat - start.flat)))
                 return answer(lambda now: watched.trained(Trained(version, after, 1, 1, 0.0), now))
             case Remember(memory):
                 return answer(lambda now: node.remembered(memory, now))

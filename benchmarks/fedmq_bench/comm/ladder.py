@@ -7,6 +7,7 @@ federation that uses the rung in both directions.
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,13 @@ def rungs(names: str, directions: str) -> list[Rung]:
 
 def measure(plan: Plan, seed: int, say: Say) -> Iterator[dict[str, Any]]:
     """Yield a row per rung."""
-    if SYSTEM in plan.parts and (why := cables.why_not()):
-        say(f"bytes on the wire are not counted: {why}")
-    with machine.torch_threads(1):
-        # One thread: nodes of other benchmarks, and of this one, would otherwise wait for each other in a busy loop.
-        ladder = _Ladder(plan, seed, say)
+    why_not = cables.why_not() if SYSTEM in plan.parts else "nothing is sent"
+    if SYSTEM in plan.parts and why_not:
+        say(f"bytes on the wire are not counted: {why_not}")
+    with ExitStack() as held:
+        # One thread: with more, on a machine that does other things too, they wait for each other in a busy loop.
+        held.enter_context(machine.torch_threads(1))
+        ladder = _Ladder(plan, seed, say, None if why_not else held.enter_context(cables.cable()))
         for rung in plan.rungs:
             yield ladder.row(rung)
 
@@ -100,8 +103,8 @@ def measure(plan: Plan, seed: int, say: Say) -> Iterator[dict[str, Any]]:
 class _Ladder:
     """What has been measured so far, which rungs share."""
 
-    def __init__(self, plan: Plan, seed: int, say: Say) -> None:
-        self._plan, self._seed, self._say = plan, seed, say
+    def __init__(self, plan: Plan, seed: int, say: Say, cable: cables.Cable | None) -> None:
+        self._plan, self._seed, self._say, self._cable = plan, seed, say, cable
         self._systems: dict[tuple[str, str, bool], layers.Found] = {}
         self._runs: dict[tuple[str, str], Runs] = {}
         self._squeezed: dict[str, Squeezed] = {}
@@ -154,7 +157,7 @@ class _Ladder:
             words = f", {plan.mbps:g} Mbit/s and {plan.rtt_ms:g} ms" if slow else ""
             self._say(f"{plan.nodes} nodes, {up} up, {down} down: {plan.system_rounds} rounds{words}")
             federation = layers.Plan(up, down, plan.nodes, plan.system_rounds, self._dim, link)
-            self._systems[up, down, slow] = layers.measure(federation, self._seed)
+            self._systems[up, down, slow] = layers.measure(federation, self._seed, None if slow else self._cable)
         return self._systems[up, down, slow]
 
     def _squeeze(self, rung: Rung) -> dict[str, Any]:

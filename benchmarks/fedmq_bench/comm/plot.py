@@ -15,6 +15,7 @@ from fedmq.show import size
 
 Row = Mapping[str, Any]
 FORMATS = (".svg", ".png")
+FEW_DECADES = 10**1.8  # so wide, and labels at 1, 2 and 5 would run into each other
 WORDS = {"up": "bytes up, per node", "down": "bytes down, per node", "both": "bytes up and down, per node"}
 
 
@@ -58,7 +59,8 @@ def _panel(axes: Axes, rows: Sequence[Row], colours: Mapping[str, Any]) -> None:
     axes.axhline(first["zero_shot"], color="#888888", linestyle=":", linewidth=0.9, label="zero-shot")
     axes.set_title(f"{first['dataset']}: {first['nodes']} nodes, {first['rounds']} rounds, {first['seeds']} seeds")
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    fewest, most = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if most / fewest < FEW_DECADES else (1.0,)))
     axes.xaxis.set_major_formatter(EngFormatter("B"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{WORDS[first['direction']]} (application layer)")
