@@ -143,7 +143,7 @@ def facts(entries: Sequence[Entry]) -> list[object]:
             )
         elif isinstance(entry, VersionEntry):
             broadcast = None if entry.broadcast is None else entry.broadcast.flat
-            arrays = (entry.params.flat, broadcast, entry.velocity)
+            arrays = (entry.params.flat, broadcast, *entry.states.values())
             found.append([None if array is None else array.tobytes() for array in arrays])
             found.append((entry.version, entry.cause, entry.updates, entry.folded, entry.step_norm))
     return found

@@ -208,7 +208,7 @@ def test_an_unknown_key_that_is_near_to_none_is_answered_with_all() -> None:
         ("guard.norm_factor", -1),
         ("guard.norm_cap", 0),
         ("guard.norm_cap", float("inf")),
-        ("outer.name", "adam"),
+        ("outer.name", "lamb"),
         ("outer.lr", 0),
         ("outer.momentum", 1.0),
         ("outer.momentum", float("nan")),

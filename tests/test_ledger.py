@@ -17,6 +17,7 @@ from fedmq.guards import REMEMBERED
 from fedmq.journal import EventEntry, NodeEntry, ReportEntry, Traffic, UpdateEntry, VersionEntry
 from fedmq.ledger import Keeping, Ledger
 from fedmq.messages import Code, Update
+from fedmq.outer import VELOCITY
 from fedmq.past import Known, Past, Point
 from ledgers import Life, as_a_kill_leaves_it, facts, opened, reading
 from pair import SCHEMA, params
@@ -60,10 +61,10 @@ def version(number: int, folded: int, value: float) -> VersionEntry:
 def same(one: Past, other: Past) -> bool:
     def plain(past: Past) -> object:
         point = past.point
-        arrays = (point.exact.flat, point.broadcast.flat, point.velocity)
+        arrays = (point.exact.flat, point.broadcast.flat, *point.states.values())
         return (
-            replace(point, exact=point.exact.schema, broadcast=None, velocity=None),  # type: ignore[arg-type]
-            [None if array is None else array.tobytes() for array in arrays],
+            replace(point, exact=point.exact.schema, broadcast=None, states={}),  # type: ignore[arg-type]
+            [array.tobytes() for array in arrays],
             past.pending,
             past.nodes,
             past.traffic,
@@ -104,15 +105,13 @@ def test_what_was_kept_comes_back_to_the_bit(tmp_path: Path, count: int) -> None
     assert past.traffic == (versions[-1].traffic if versions else Traffic())
     if versions:
         last = versions[-1]
-        assert last.velocity is not None
         assert last.broadcast is not None
-        assert past.point.velocity is not None
         assert [past.point.version, past.point.exact.flat.tobytes(), past.point.broadcast.flat.tobytes()] == [
             last.version,
             last.params.flat.tobytes(),
             last.broadcast.flat.tobytes(),
         ]
-        assert past.point.velocity.tobytes() == last.velocity.tobytes()
+        assert past.point.states[VELOCITY].tobytes() == last.states[VELOCITY].tobytes()
 
 
 @pytest.mark.parametrize("cut", [0, 1, 4, 5, 17, 23, 29, 34])

@@ -18,6 +18,7 @@ from fedmq.guards import REMEMBERED
 from fedmq.journal import Entry, NodeEntry, Traffic, UpdateEntry, VersionEntry
 from fedmq.memory import Memory
 from fedmq.messages import Code, Update, Verdict
+from fedmq.outer import VELOCITY
 from fedmq.past import Known, Past, Point
 from fedmq.plan import Settings
 from fedmq_nodes.node import Node
@@ -91,7 +92,7 @@ class Watch:
             last.version,
             last.params,
             last.broadcast or last.params,
-            last.velocity,
+            last.states,
             last.folded,
             tuple(norms[-REMEMBERED:]),
         )
@@ -126,9 +127,9 @@ class Watch:
         step = np.zeros(schema.size)
         for entry in taken:
             step += entry.taken / total * codec(entry.update.codec).unpack(entry.update.payload, schema).flat
-        if outer.name == "momentum" and before.velocity is not None:
+        if outer.name == "momentum" and VELOCITY in before.states:
             damping = sum(entry.weight * entry.damping for entry in taken) / total
-            step += damping * outer.momentum * before.velocity
+            step += damping * outer.momentum * before.states[VELOCITY]
         return before.params.flat + outer.lr * step
 
     def _known(self, entry: NodeEntry) -> Known:

@@ -39,7 +39,7 @@ class Collector:
         self._up = codec(settings.codec.up)
         self._norms = Norms(settings.guard, start.norms)
         self._rule = RULES[settings.rule](schema)
-        self._optimizer = optimizer(settings.outer, schema, start.velocity)
+        self._optimizer = optimizer(settings.outer, schema, start.states)
         self._folded = start.folded
         self.versions = Versions(start.version, start.exact, start.broadcast, codec(settings.codec.down))
         self.round = Round(start.version + 1, settings.rounds)
@@ -52,7 +52,7 @@ class Collector:
             versions.number,
             versions.exact,
             versions.broadcast,
-            self._optimizer.state,
+            self._optimizer.states,
             self._folded,
             tuple(self._norms.recent),
         )
@@ -109,7 +109,7 @@ class Collector:
             traffic=traffic,
             params=exact,
             broadcast=None if broadcast is exact else broadcast,
-            velocity=self._optimizer.state,
+            states=self._optimizer.states,
         )
 
     def _admit(self, update: Update, staleness: int) -> _Admitted:

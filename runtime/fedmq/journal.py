@@ -59,7 +59,7 @@ class VersionEntry:
 
     folded       updates folded since the federation began, up to this version
     broadcast    None where it is no different from params
-    velocity     None where there is none
+    states       of the rule and the optimizer, by name
     """
 
     version: int
@@ -74,7 +74,7 @@ class VersionEntry:
     traffic: Traffic
     params: Params = field(repr=False)
     broadcast: Params | None = field(default=None, repr=False)
-    velocity: Vector | None = field(default=None, repr=False)
+    states: Mapping[str, Vector] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from fedmq.journal import Entry, EventEntry, NodeEntry, ReportEntry, Traffic, Up
 from fedmq.migrate import migrate
 from fedmq.past import Past
 from fedmq.quantities import Count
-from fedmq.record import BROADCAST, EXACT, VELOCITY, Record, connect
+from fedmq.record import BROADCAST, EXACT, Record, connect
 from fedmq.segments import SEGMENT_BYTES, Place, Segments
 from fedmq.tables import FORMAT, TABLES
 
@@ -269,8 +269,8 @@ class Ledger:
         self._write_array(entry.version, EXACT, entry.params.flat)
         if entry.broadcast is not None:
             self._write_array(entry.version, BROADCAST, entry.broadcast.flat)
-        if entry.velocity is not None:
-            self._write_array(entry.version, VELOCITY, entry.velocity)
+        for kind, values in entry.states.items():
+            self._write_array(entry.version, kind, values)
         if self._keeping.versions:
             oldest = entry.version - self._keeping.versions + 1
             self._connection.execute(

@@ -24,7 +24,7 @@ from fedmq.segments import Place, read
 from fedmq.tables import FORMAT
 
 LEDGER, EVALUATIONS = "ledger.sqlite", "evaluations.jsonl"  # files in a run's folder
-EXACT, BROADCAST, VELOCITY = "exact", "broadcast", "velocity"
+EXACT, BROADCAST = "exact", "broadcast"  # kinds of arrays; the others are states
 Row = Mapping[str, Any]
 
 
@@ -141,7 +141,7 @@ class Record:
             version=version,
             exact=exact,
             broadcast=exact if broadcast is None else Params(Arrays(exact.schema, broadcast)),
-            velocity=self._array(version, VELOCITY),
+            states=self._states(version),
             folded=row["folded"],
             norms=tuple(row["norm"] for row in reversed(norms)),
         )
@@ -184,13 +184,23 @@ class Record:
 
     def _array(self, version: int, kind: str) -> Vector | None:
         rows = self._rows("select data from arrays where version = ? and kind = ?", (version, kind))
-        return np.frombuffer(rows[0]["data"], dtype="<f4").astype(np.float32) if rows else None
+        return _vector(rows[0]) if rows else None
+
+    def _states(self, version: int) -> dict[str, Vector]:
+        rows = self._rows(
+            "select kind, data from arrays where version = ? and kind not in (?, ?)", (version, EXACT, BROADCAST)
+        )
+        return {row["kind"]: _vector(row) for row in rows}
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[Row]:
         try:
             return [dict(row) for row in self._connection.execute(query, values)]
         except sqlite3.Error as error:
             raise LedgerUnusable(f"the ledger cannot be read: {error}") from error
+
+
+def _vector(row: Row) -> Vector:
+    return np.frombuffer(row["data"], dtype="<f4").astype(np.float32)
 
 
 def _entry(row: Row, payload: bytes) -> UpdateEntry:
