@@ -22,6 +22,7 @@ from fedmq.plan import Codecs, Settings, Stop
 from fedmq.record import LEDGER
 from fedmq.replay import Outcome, Replayed, replay
 from fedmq.rounds import PRESETS
+from fedmq.rules import RULES
 from ledgers import Life, opened, reading
 from pair import Fleet, Worker, params
 
@@ -34,10 +35,16 @@ def close() -> Iterator[None]:
     ledgers.close_all()
 
 
-def lived(path: Path, count: int = 40, keeping: Keeping | None = None, segment_bytes: int = 10_000) -> Path:
+def lived(
+    path: Path,
+    count: int = 40,
+    keeping: Keeping | None = None,
+    segment_bytes: int = 10_000,
+    settings: Settings = ledgers.SETTINGS,
+) -> Path:
     """Leave the ledger of a life of so many updates, four to a version, every fifth of them refused."""
-    ledger = opened(path, keeping=keeping, segment_bytes=segment_bytes)
-    for i, batch in enumerate(Life.after(Past.none(params())).take(ledgers.updates(count))):
+    ledger = opened(path, keeping=keeping, segment_bytes=segment_bytes, settings=settings)
+    for i, batch in enumerate(Life.after(Past.none(params()), settings).take(ledgers.updates(count))):
         ledger.keep(batch, float(i))
     ledger.close()
     return path
@@ -64,6 +71,14 @@ def test_every_version_of_a_life_with_lossy_codecs_momentum_and_scaled_updates_i
     path = lived(tmp_path / "ledger", keeping=Keeping(versions=1))
     assert outcomes(path) == [SAME] * 9
     assert any(row["scale"] < 1 for row in reading(path).updates())
+
+
+@pytest.mark.parametrize("outer", [Outer(name, 0.1) for name in ("sgd", "momentum", "nesterov", "adam")])
+@pytest.mark.parametrize("rule", RULES)
+def test_every_version_under_every_rule_and_optimizer_is_the_same(tmp_path: Path, rule: str, outer: Outer) -> None:
+    settings = changed(ledgers.SETTINGS, rule=rule, outer=outer)
+    path = lived(tmp_path / "ledger", keeping=Keeping(versions=1), settings=settings)
+    assert outcomes(path) == [SAME] * 9
 
 
 @pytest.mark.parametrize("preset", ["sync", "quorum", "fedbuff", "fedasync"])

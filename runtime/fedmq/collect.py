@@ -8,7 +8,7 @@ the bit.
 from dataclasses import dataclass
 
 from fedmq.compress import codec
-from fedmq.delta import Delta, norm
+from fedmq.delta import Delta, Vector, norm
 from fedmq.errors import BadPayload, Rejection
 from fedmq.guards import Norms
 from fedmq.journal import Traffic, UpdateEntry, VersionEntry
@@ -17,7 +17,7 @@ from fedmq.outer import optimizer
 from fedmq.past import Point
 from fedmq.plan import Settings
 from fedmq.rounds import Cause, Round
-from fedmq.rules import RULES
+from fedmq.rules import RULES, Start
 from fedmq.versions import Versions
 
 
@@ -38,7 +38,7 @@ class Collector:
         self._settings = settings
         self._up = codec(settings.codec.up)
         self._norms = Norms(settings.guard, start.norms)
-        self._rule = RULES[settings.rule](schema)
+        self._rule = RULES[settings.rule](Start(schema, settings.combine, start.states, version=start.version))
         self._optimizer = optimizer(settings.outer, schema, start.states)
         self._folded = start.folded
         self.versions = Versions(start.version, start.exact, start.broadcast, codec(settings.codec.down))
@@ -52,7 +52,7 @@ class Collector:
             versions.number,
             versions.exact,
             versions.broadcast,
-            self._optimizer.states,
+            self._states,
             self._folded,
             tuple(self._norms.recent),
         )
@@ -66,7 +66,7 @@ class Collector:
             code, text = Code(error.reason), str(error)
             return UpdateEntry(now, node, update, frame_bytes, code, text, staleness=max(staleness, 0))
         number = self._folded
-        self._fold(admitted)
+        self._fold(node, admitted)
         self.round.deliver(node, now)
         return UpdateEntry(
             at=now,
@@ -85,7 +85,7 @@ class Collector:
     def refold(self, entry: UpdateEntry, now: float) -> None:
         """Fold an update that was accepted before a restart, exactly as it was then."""
         delta = Delta(codec(entry.update.codec).unpack(entry.update.payload, self.versions.exact.schema))
-        self._fold(_Admitted(delta, entry.weight, entry.damping, entry.scale, entry.norm))
+        self._fold(entry.node, _Admitted(delta, entry.weight, entry.damping, entry.scale, entry.norm))
         self.round.deliver(entry.node, now)
 
     def commit(self, cause: Cause, traffic: Traffic, now: float) -> VersionEntry:
@@ -109,7 +109,7 @@ class Collector:
             traffic=traffic,
             params=exact,
             broadcast=None if broadcast is exact else broadcast,
-            states=self._optimizer.states,
+            states=self._states,
         )
 
     def _admit(self, update: Update, staleness: int) -> _Admitted:
@@ -130,7 +130,11 @@ class Collector:
         weight, damping = self._settings.weight.weight(update.examples), self._settings.weight.damping(staleness)
         return _Admitted(delta, weight, damping, scale, length * scale)
 
-    def _fold(self, admitted: _Admitted) -> None:
-        self._rule.add(admitted.delta, admitted.weight, admitted.damping, admitted.scale)
+    @property
+    def _states(self) -> dict[str, Vector]:
+        return {**self._optimizer.states, **self._rule.states}
+
+    def _fold(self, node: str, admitted: _Admitted) -> None:
+        self._rule.add(admitted.delta, admitted.weight, admitted.damping, admitted.scale, node, self._folded)
         self._norms.accept(admitted.norm)
         self._folded += 1

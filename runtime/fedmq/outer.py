@@ -107,10 +107,10 @@ class Adam:
         if damping == 0:
             return params
         outer, part = self._outer, np.float32(damping)
-        fresh = step.flat / part
+        fresh: Vector = np.divide(step.flat, part)
         first = fresh + np.float32(outer.momentum) * (self._first - fresh)
         np.square(fresh, out=fresh)
-        second: Vector = fresh + np.float32(outer.beta2) * (self._second - fresh)
+        second = fresh + np.float32(outer.beta2) * (self._second - fresh)
         push: Vector = np.sqrt(second)
         push += np.float32(outer.eps)
         np.divide(first, push, out=push)
