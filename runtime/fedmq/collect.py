@@ -7,6 +7,7 @@ the bit.
 
 from dataclasses import dataclass
 
+from fedmq.budgets import Budgets
 from fedmq.compress import codec
 from fedmq.delta import Delta, Vector, norm
 from fedmq.errors import BadPayload, Rejection
@@ -28,6 +29,7 @@ class _Admitted:
     damping: float
     scale: float
     norm: float
+    steps: int
 
 
 class Collector:
@@ -37,7 +39,7 @@ class Collector:
         schema = start.exact.schema
         self._settings = settings
         self._up = codec(settings.codec.up)
-        self._norms = Norms(settings.guard, start.norms)
+        self._norms, self._budgets = Norms(settings.guard, start.norms), Budgets(settings.weight)
         self._rule = RULES[settings.rule](Start(schema, settings.combine, start.states, version=start.version))
         self._optimizer = optimizer(settings.outer, schema, start.states)
         self._folded = start.folded
@@ -85,14 +87,16 @@ class Collector:
     def refold(self, entry: UpdateEntry, now: float) -> None:
         """Fold an update that was accepted before a restart, exactly as it was then."""
         delta = Delta(codec(entry.update.codec).unpack(entry.update.payload, self.versions.exact.schema))
-        self._fold(entry.node, _Admitted(delta, entry.weight, entry.damping, entry.scale, entry.norm))
+        steps = self._budgets.of(entry.update)
+        self._fold(entry.node, _Admitted(delta, entry.weight, entry.damping, entry.scale, entry.norm, steps))
         self.round.deliver(entry.node, now)
 
     def commit(self, cause: Cause, traffic: Traffic, now: float) -> VersionEntry:
         """End the round: move the params by the step, make that the next version, and begin the next round."""
         ended, opened_at = self.round, self.round.opened_at
         assert opened_at is not None
-        step, damping = self._rule.step()
+        combined, damping = self._rule.step()
+        step = self._budgets.whole(combined)
         self.versions.commit(self._optimizer.move(self.versions.exact, step, damping))
         self.round = Round(self.versions.number + 1, self._settings.rounds)
         exact, broadcast = self.versions.exact, self.versions.broadcast
@@ -126,15 +130,18 @@ class Collector:
         if update.examples == 0:
             raise Rejection(Code.NO_EXAMPLES, "trained on 0 examples")
         delta = Delta(self._up.unpack(update.payload, self.versions.exact.schema))
-        length, scale = self._norms.check(delta)
+        steps = self._budgets.of(update)
+        length, scale = self._norms.check(delta, steps)
         weight, damping = self._settings.weight.weight(update.examples), self._settings.weight.damping(staleness)
-        return _Admitted(delta, weight, damping, scale, length * scale)
+        return _Admitted(delta, weight, damping, scale, length * scale, steps)
 
     @property
     def _states(self) -> dict[str, Vector]:
         return {**self._optimizer.states, **self._rule.states}
 
     def _fold(self, node: str, admitted: _Admitted) -> None:
-        self._rule.add(admitted.delta, admitted.weight, admitted.damping, admitted.scale, node, self._folded)
+        scale = admitted.scale / admitted.steps
+        self._rule.add(admitted.delta, admitted.weight, admitted.damping, scale, node, self._folded)
+        self._budgets.add(node, admitted.steps)
         self._norms.accept(admitted.norm)
         self._folded += 1
