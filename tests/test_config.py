@@ -250,6 +250,13 @@ def test_a_rule_that_compares_is_refused_where_rounds_have_too_few_to_compare(ru
     assert parsed(rule="clipping", rounds={"preset": "fedasync"}, combine={"radius": 1.0}).combine.radius == 1.0
 
 
+@pytest.mark.parametrize("rule", ["cached", "calibrated"])
+def test_a_rule_that_goes_on_from_earlier_deltas_is_refused_where_they_are_not_kept_whole(rule: str) -> None:
+    assert f"the rule {rule} needs keeping.durable" in complaint(rule=rule, keeping={"durable": False})
+    assert f"the rule {rule} caches whole deltas" in complaint(rule=rule, weight={"steps": "normalised"})
+    assert parsed(rule=rule, rounds={"preset": "fedasync"}).rule == rule
+
+
 def test_a_rule_that_could_hold_more_than_it_may_is_refused_with_both_numbers() -> None:
     schema = Schema((("w", (512, 1026)),))
     Settings("test", rule="median", most_nodes=1021).require_room(schema)

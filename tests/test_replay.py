@@ -23,6 +23,7 @@ from fedmq.record import LEDGER
 from fedmq.replay import Outcome, Replayed, replay
 from fedmq.rounds import PRESETS
 from fedmq.rules import RULES
+from fedmq.weight import Weighting
 from ledgers import Life, opened, reading
 from pair import Fleet, Worker, params
 
@@ -73,12 +74,47 @@ def test_every_version_of_a_life_with_lossy_codecs_momentum_and_scaled_updates_i
     assert any(row["scale"] < 1 for row in reading(path).updates())
 
 
-@pytest.mark.parametrize("outer", [Outer(name, 0.1) for name in ("sgd", "momentum", "nesterov", "adam")])
-@pytest.mark.parametrize("rule", RULES)
+OPTIMIZERS = [Outer(name, 0.1) for name in ("sgd", "nesterov", "adam")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "outer"),
+    [*((rule, Outer("momentum")) for rule in RULES), *(("mean", outer) for outer in OPTIMIZERS)],
+    ids=lambda found: found if isinstance(found, str) else found.name,
+)
 def test_every_version_under_every_rule_and_optimizer_is_the_same(tmp_path: Path, rule: str, outer: Outer) -> None:
     settings = changed(ledgers.SETTINGS, rule=rule, outer=outer)
     path = lived(tmp_path / "ledger", keeping=Keeping(versions=1), settings=settings)
     assert outcomes(path) == [SAME] * 9
+
+
+def test_what_counts_per_step_of_training_is_the_same(tmp_path: Path) -> None:
+    settings = changed(ledgers.SETTINGS, weight=Weighting(steps="normalised"))
+    assert outcomes(lived(tmp_path / "ledger", keeping=Keeping(versions=1), settings=settings)) == [SAME] * 9
+
+
+@pytest.mark.parametrize("rule", ["cached", "calibrated"])
+def test_the_newest_delta_of_a_node_that_left_long_ago_is_carried_from_file_to_file(tmp_path: Path, rule: str) -> None:
+    """Node c sends three times and never again; files are dropped as soon as they are full, and it still counts."""
+    settings, path = changed(ledgers.SETTINGS, rule=rule), tmp_path / "run" / "ledger"
+    path.parent.mkdir()
+    arrived = [one for i, one in enumerate(ledgers.updates(80)) if one[0] != "c" or i < 9]
+    whole = Life.after(Past.none(params()), settings).take(arrived)
+    keeping = Keeping(versions=1, replay_bytes=400)
+    ledger = opened(path, keeping=keeping, segment_bytes=200, settings=settings)
+    for batch in whole[:50]:
+        ledger.keep(batch, 0.0)
+    found = reading(path)
+    newest = found.versions()[-1]["version"]
+    assert newest >= 9
+    assert min(found.cached(newest)) < 9
+    assert len(list(path.parent.glob("ledger-payloads-*"))) == 2
+    replayable = outcomes(path).count(SAME)
+    assert replayable >= 2
+    assert outcomes(path) == [CANNOT] * (newest + 1 - replayable) + [SAME] * replayable
+    again = opened(ledgers.as_a_kill_leaves_it(path, tmp_path / "left"), keeping=keeping, settings=settings)
+    rest = Life.after(again.past(), settings).take(arrived[50:], at=50.0)
+    assert ledgers.facts([e for batch in rest for e in batch]) == ledgers.facts([e for b in whole[50:] for e in b])
 
 
 @pytest.mark.parametrize("preset", ["sync", "quorum", "fedbuff", "fedasync"])

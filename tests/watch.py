@@ -93,8 +93,8 @@ class Watch:
             last.params,
             last.broadcast or last.params,
             last.states,
-            last.folded,
-            tuple(norms[-REMEMBERED:]),
+            folded=last.folded,
+            norms=tuple(norms[-REMEMBERED:]),
         )
         pending = tuple(replace(e, update=replace(e.update, session=0)) for e in self.folded[last.folded :])
         return Past(point, pending, tuple(map(self._known, self.nodes.values())), replace(last.traffic), run="chaos")

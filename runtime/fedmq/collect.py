@@ -40,7 +40,7 @@ class Collector:
         self._settings = settings
         self._up = codec(settings.codec.up)
         self._norms, self._budgets = Norms(settings.guard, start.norms), Budgets(settings.weight)
-        self._rule = RULES[settings.rule](Start(schema, settings.combine, start.states, version=start.version))
+        self._rule = RULES[settings.rule](Start(schema, settings.combine, start.states, start.cached, start.version))
         self._optimizer = optimizer(settings.outer, schema, start.states)
         self._folded = start.folded
         self.versions = Versions(start.version, start.exact, start.broadcast, codec(settings.codec.down))
@@ -55,6 +55,7 @@ class Collector:
             versions.exact,
             versions.broadcast,
             self._states,
+            self._rule.cached,
             self._folded,
             tuple(self._norms.recent),
         )
@@ -114,6 +115,7 @@ class Collector:
             params=exact,
             broadcast=None if broadcast is exact else broadcast,
             states=self._states,
+            cached=tuple(one.number for one in self._rule.cached),
         )
 
     def _admit(self, update: Update, staleness: int) -> _Admitted:

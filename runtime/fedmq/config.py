@@ -25,7 +25,7 @@ from fedmq.login import Login
 from fedmq.plan import Settings
 from fedmq.quantities import Word
 from fedmq.rounds import PRESETS
-from fedmq.rules import RULES, fewest
+from fedmq.rules import CACHING, RULES, fewest
 
 Form = TypeVar("Form")
 Table = dict[str, Any]
@@ -128,6 +128,12 @@ def federation(table: Table, where: str, folder: Path) -> Federation:
             f"{where}: rounds.goal is {found.rounds.goal}, and the rule {found.rule} needs {needed} updates to "
             "see which of them is odd; raise the goal"
         )
+    if found.rule in CACHING and not found.keeping.durable:
+        raise ConfigInvalid(
+            f"{where}: the rule {found.rule} needs keeping.durable: it goes on from deltas in the ledger"
+        )
+    if found.rule in CACHING and found.weight.steps == "normalised":
+        raise ConfigInvalid(f'{where}: the rule {found.rule} caches whole deltas; weight.steps must be "ignored"')
     link = replace(
         found.link,
         key=folder / found.link.key,
