@@ -76,7 +76,7 @@ NAIVE: dict[str, Callable[[Matrix, int], Matrix]] = {
     "krum": lambda found, faulty: krum(
         found, max(0, min(faulty, (len(found) - 3) // 2)), len(found) - max(0, min(faulty, (len(found) - 3) // 2))
     ),
-    "clipping": lambda found, faulty: clipped(found, np.zeros(found.shape[1]), 0.0, 3),
+    "clipping": lambda found, faulty: clipped(found, np.zeros(found.shape[1]), 0.0, 1),
 }
 
 

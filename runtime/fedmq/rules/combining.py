@@ -25,7 +25,7 @@ class Combining:
     faulty: Annotated[float, Field(strict=True, ge=0, lt=0.5)] = 0.2
     best: Count = 0
     radius: Amount = 0.0
-    passes: Positive = 3
+    passes: Positive = 1
     oldest: Count = 100
 
     def faulty_of(self, nodes: int) -> int:
