@@ -16,7 +16,7 @@ from fedmq import segments, terms
 from fedmq.cli import application
 from fedmq.guards import Guard
 from fedmq.ledger import Keeping, Ledger
-from fedmq.outer import Outer
+from fedmq.outer import Name, Outer
 from fedmq.past import Past
 from fedmq.plan import Codecs, Settings, Stop
 from fedmq.record import LEDGER
@@ -117,6 +117,22 @@ def test_the_newest_delta_of_a_node_that_left_long_ago_is_carried_from_file_to_f
     assert ledgers.facts([e for batch in rest for e in batch]) == ledgers.facts([e for b in whole[50:] for e in b])
 
 
+def live(path: Path, lives: list[Settings]) -> None:
+    """Run a federation of three nodes for ten seconds under each of these settings, a kill between any two."""
+    fleet = Fleet(lives[0], {name: Worker(step=0.1 * (i + 1), train_s=1.0 + i) for i, name in enumerate("abc")})
+    for life, until_s in zip(lives, (9.5 + 10 * life for life in range(len(lives))), strict=True):
+        if fleet.ledger is not None:
+            fleet.simulation.remove("aggregator")
+            fleet.ledger.close()
+        fleet.settings = life
+        fleet.ledger = Ledger.open(
+            path, ledgers.META, {}, params(), Keeping(versions=1), 0.0, fleet.simulation.now, terms.written(life)
+        )
+        if fleet.simulation.now:
+            fleet.start_aggregator(fleet.ledger.past())
+        fleet.run(until_s=until_s)
+
+
 @pytest.mark.parametrize("preset", ["sync", "quorum", "fedbuff", "fedasync"])
 def test_a_federation_is_replayed_also_when_it_was_restarted_under_other_settings(tmp_path: Path, preset: str) -> None:
     path = tmp_path / "ledger"
@@ -129,20 +145,26 @@ def test_a_federation_is_replayed_also_when_it_was_restarted_under_other_setting
         changed(settings, outer=Outer("sgd", 0.7)),
         settings,
     ]
-    fleet = Fleet(lives[0], {name: Worker(step=0.1 * (i + 1), train_s=1.0 + i) for i, name in enumerate("abc")})
-    for life, until_s in zip(lives, (9.5, 19.5, 29.5, 39.5), strict=True):
-        if fleet.ledger is not None:
-            fleet.simulation.remove("aggregator")
-            fleet.ledger.close()
-        fleet.settings = life
-        fleet.ledger = Ledger.open(
-            path, ledgers.META, {}, params(), Keeping(versions=1), 0.0, fleet.simulation.now, terms.written(life)
-        )
-        if fleet.simulation.now:
-            fleet.start_aggregator(fleet.ledger.past())
-        fleet.run(until_s=until_s)
+    live(path, lives)
     found = reading(path)
     assert {row["settings"] for row in found.versions()[1:]} == {1, 2, 3}
+    assert set(outcomes(path)) == {SAME}
+
+
+@pytest.mark.parametrize("preset", ["quorum", "fedasync"])
+def test_a_federation_is_replayed_also_when_it_was_restarted_under_other_rules(tmp_path: Path, preset: str) -> None:
+    """What one rule or optimizer has left, another does not go on from, and neither does it itself after that."""
+    path, settings = tmp_path / "ledger", Settings("test", rounds=PRESETS[preset], codec=Codecs("int8", "int8"))
+    ways: list[tuple[str, Name]] = [
+        ("cached", "adam"),
+        ("mean", "sgd"),
+        ("cached", "adam"),
+        ("calibrated", "nesterov"),
+        ("clipping", "momentum"),
+    ]
+    live(path, [changed(settings, rule=rule, outer=Outer(name, 0.1)) for rule, name in ways])
+    found = reading(path)
+    assert {row["settings"] for row in found.versions()[1:]} == {1, 2, 3, 4}
     assert set(outcomes(path)) == {SAME}
 
 

@@ -189,7 +189,7 @@ class Record:
             raise PayloadGone(
                 f"version {version} goes on from the newest deltas of {len(wanted)} nodes, {len(rows)} of them are kept"
             )
-        return tuple(_contribution(self._accepted(row), schema) for row in rows)
+        return tuple(contribution(self._accepted(row), schema) for row in rows)
 
     def _accepted(self, row: Row) -> UpdateEntry:
         place = Place(row["segment"], row["start"], row["size"], row["crc"])
@@ -258,7 +258,8 @@ def _entry(row: Row, payload: bytes) -> UpdateEntry:
     )
 
 
-def _contribution(entry: UpdateEntry, schema: Schema) -> Contribution:
+def contribution(entry: UpdateEntry, schema: Schema) -> Contribution:
+    """Return what a rule has of an accepted update."""
     assert entry.number is not None
     update = entry.update
     return Contribution(
