@@ -10,6 +10,7 @@ from fedmq.effects import Effect
 from fedmq.outer import Outer
 from fedmq.plan import Codecs, Pulse, Settings
 from fedmq.rounds import PRESETS, Policy
+from fedmq.rules import RULES
 from fedmq.transports import AGGREGATOR
 
 POLICIES: dict[str, Policy] = {
@@ -21,6 +22,7 @@ POLICIES: dict[str, Policy] = {
     "invited": Policy(invite=2, deadline_s=6.0, max_staleness=2),
 }
 CODECS = ("fp32", "fp16", "int8", "int4", "eden1", "rank2-int8", "top1-2bit")
+RULE_DRAWN = ("mean", "mean", "mean", *RULES)
 FAULTS = ("die", "die", "die at an effect", "die at an effect", "cut", "cut one way", "lose the link", "leap")
 
 
@@ -49,6 +51,7 @@ class Plan:
         nodes = tuple("abc"[: rng.integers(1, 4)])
         settings = Settings(
             "test",
+            rule=str(np.random.default_rng([seed, 4]).choice(RULE_DRAWN)),
             rounds=list(POLICIES.values())[seed % len(POLICIES)],
             codec=Codecs(str(rng.choice(CODECS)), str(rng.choice(CODECS))),
             outer=Outer("momentum", 1.0, 0.5) if rng.random() < 0.5 else Outer(),

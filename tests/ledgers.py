@@ -41,6 +41,7 @@ def opened(
     epoch: float = 0.0,
     notes: dict[str, str] | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    settings: Settings = SETTINGS,
 ) -> Ledger:
     ledger = Ledger.open(
         path,
@@ -50,7 +51,7 @@ def opened(
         keeping or Keeping(),
         epoch,
         now=0.0,
-        terms=terms.written(SETTINGS),
+        terms=terms.written(settings),
         segment_bytes=segment_bytes,
     )
     _open.append(ledger)
@@ -98,8 +99,8 @@ class Life:
     traffic: Traffic
 
     @classmethod
-    def after(cls, past: Past) -> "Life":
-        life = cls(Collector(SETTINGS, past.point), replace(past.traffic))
+    def after(cls, past: Past, settings: Settings = SETTINGS) -> "Life":
+        life = cls(Collector(settings, past.point), replace(past.traffic))
         for entry in past.pending:
             life.collector.refold(entry, 0.0)
         life.expect()
@@ -143,7 +144,7 @@ def facts(entries: Sequence[Entry]) -> list[object]:
             )
         elif isinstance(entry, VersionEntry):
             broadcast = None if entry.broadcast is None else entry.broadcast.flat
-            arrays = (entry.params.flat, broadcast, entry.velocity)
+            arrays = (entry.params.flat, broadcast, *entry.states.values())
             found.append([None if array is None else array.tobytes() for array in arrays])
             found.append((entry.version, entry.cause, entry.updates, entry.folded, entry.step_norm))
     return found

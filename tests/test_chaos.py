@@ -14,6 +14,7 @@ from faults import CODECS, FAULTS, POLICIES, Plan
 from fedmq.journal import Entry
 from fedmq.ledger import Keeping, Ledger
 from fedmq.past import Past
+from fedmq.rules import RULES
 
 FROM = int(os.environ.get("CHAOS_FROM", "0"))
 SEEDS = int(os.environ.get("CHAOS_SEEDS", "2000"))
@@ -72,6 +73,7 @@ def test_the_same_seed_is_the_same_run() -> None:
 def test_every_policy_codec_and_fault_comes_up() -> None:
     plans = [Plan.drawn(seed) for seed in range(400)]
     assert {plan.settings.rounds for plan in plans} == set(POLICIES.values())
+    assert {plan.settings.rule for plan in plans} == set(RULES)
     assert {(plan.settings.codec.up, plan.settings.codec.down) for plan in plans} == {
         (up, down) for up in CODECS for down in CODECS
     }

@@ -11,10 +11,12 @@ from fedmq import config
 from fedmq.codec import Limits
 from fedmq.compress import CODECS
 from fedmq.config import Endpoint, Federation, federation, is_loopback, keys, override, parse, read
+from fedmq.delta import Schema
 from fedmq.errors import EXIT_USAGE, ConfigInvalid
 from fedmq.ledger import Keeping
 from fedmq.plan import Codecs, Settings
 from fedmq.rounds import PRESETS, Policy
+from fedmq.rules.combining import Combining
 from fedmq.weight import Weighting
 
 HERE = Path("/somewhere")
@@ -66,7 +68,7 @@ def test_the_tables_that_the_docstring_lists_are_those_that_there_are() -> None:
     assert listed == tables
 
 
-@pytest.mark.parametrize("form", [Policy, Weighting, Keeping, Endpoint])
+@pytest.mark.parametrize("form", [Policy, Weighting, Combining, Keeping, Endpoint])
 def test_every_key_of_a_table_is_explained_in_its_docstring(form: type) -> None:
     words = set(re.findall(r"\w+", form.__doc__ or ""))
     assert {f.name for f in fields(form)} <= words
@@ -208,11 +210,15 @@ def test_an_unknown_key_that_is_near_to_none_is_answered_with_all() -> None:
         ("guard.norm_factor", -1),
         ("guard.norm_cap", 0),
         ("guard.norm_cap", float("inf")),
-        ("outer.name", "adam"),
+        ("outer.name", "lamb"),
         ("outer.lr", 0),
         ("outer.momentum", 1.0),
         ("outer.momentum", float("nan")),
         ("rule", "mode"),
+        ("combine.faulty", 0.5),
+        ("combine.faulty", -0.1),
+        ("combine.passes", 0),
+        ("combine.memory_bytes", 0),
         ("pulse.heartbeat_s", 0),
         ("limits.frame_bytes", 0),
         ("stop.versions", -1),
@@ -234,6 +240,33 @@ def test_a_value_that_a_key_cannot_have_is_answered_with_the_key_and_the_value(k
 def test_a_codec_that_does_not_exist_is_answered_with_the_key_and_those_that_do(key: str) -> None:
     expected = f"federation.toml: {key} is 'zip': no codec named 'zip'; there are {', '.join(CODECS)}"
     assert complaint(**nested(key, "zip")) == expected
+
+
+@pytest.mark.parametrize("rule", ["median", "trimmed", "krum", "clipping"])
+def test_a_rule_that_compares_is_refused_where_rounds_have_too_few_to_compare(rule: str) -> None:
+    expected = f"rounds.goal is 1, and the rule {rule} needs 3 updates to see which of them is odd; raise the goal"
+    assert expected in complaint(rule=rule, rounds={"preset": "fedasync"})
+    assert parsed(rule=rule, rounds={"preset": "fedbuff"}).rule == rule
+    assert parsed(rule="clipping", rounds={"preset": "fedasync"}, combine={"radius": 1.0}).combine.radius == 1.0
+
+
+@pytest.mark.parametrize("rule", ["cached", "calibrated"])
+def test_a_rule_that_goes_on_from_earlier_deltas_is_refused_where_they_are_not_kept_whole(rule: str) -> None:
+    assert f"the rule {rule} needs keeping.durable" in complaint(rule=rule, keeping={"durable": False})
+    assert f"the rule {rule} caches whole deltas" in complaint(rule=rule, weight={"steps": "normalised"})
+    assert parsed(rule=rule, rounds={"preset": "fedasync"}).rule == rule
+
+
+def test_a_rule_that_could_hold_more_than_it_may_is_refused_with_both_numbers() -> None:
+    schema = Schema((("w", (512, 1026)),))
+    Settings("test", rule="median", most_nodes=1021).require_room(schema)
+    Settings("test", rule="mean").require_room(schema)
+    with pytest.raises(ConfigInvalid) as refused:
+        Settings("test", rule="median").require_room(schema)
+    assert str(refused.value) == (
+        "the rule median holds a delta of each node, 21012480000 bytes for 10000 nodes, limit is 2147483648: "
+        "set most_nodes to 1022 or less, or raise combine.memory_bytes"
+    )
 
 
 def test_a_federation_without_a_name_is_told_so() -> None:

@@ -17,7 +17,9 @@ from fedmq.guards import REMEMBERED
 from fedmq.journal import EventEntry, NodeEntry, ReportEntry, Traffic, UpdateEntry, VersionEntry
 from fedmq.ledger import Keeping, Ledger
 from fedmq.messages import Code, Update
+from fedmq.outer import VELOCITY
 from fedmq.past import Known, Past, Point
+from fedmq.rules import RULES
 from ledgers import Life, as_a_kill_leaves_it, facts, opened, reading
 from pair import SCHEMA, params
 
@@ -60,10 +62,10 @@ def version(number: int, folded: int, value: float) -> VersionEntry:
 def same(one: Past, other: Past) -> bool:
     def plain(past: Past) -> object:
         point = past.point
-        arrays = (point.exact.flat, point.broadcast.flat, point.velocity)
+        arrays = (point.exact.flat, point.broadcast.flat, *point.states.values())
         return (
-            replace(point, exact=point.exact.schema, broadcast=None, velocity=None),  # type: ignore[arg-type]
-            [None if array is None else array.tobytes() for array in arrays],
+            replace(point, exact=point.exact.schema, broadcast=None, states={}),  # type: ignore[arg-type]
+            [array.tobytes() for array in arrays],
             past.pending,
             past.nodes,
             past.traffic,
@@ -104,28 +106,30 @@ def test_what_was_kept_comes_back_to_the_bit(tmp_path: Path, count: int) -> None
     assert past.traffic == (versions[-1].traffic if versions else Traffic())
     if versions:
         last = versions[-1]
-        assert last.velocity is not None
         assert last.broadcast is not None
-        assert past.point.velocity is not None
         assert [past.point.version, past.point.exact.flat.tobytes(), past.point.broadcast.flat.tobytes()] == [
             last.version,
             last.params.flat.tobytes(),
             last.broadcast.flat.tobytes(),
         ]
-        assert past.point.velocity.tobytes() == last.velocity.tobytes()
+        assert past.point.states[VELOCITY].tobytes() == last.states[VELOCITY].tobytes()
 
 
-@pytest.mark.parametrize("cut", [0, 1, 4, 5, 17, 23, 29, 34])
-def test_a_life_that_was_cut_short_goes_on_as_if_it_had_not_been(tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize(
+    ("cut", "rule"),
+    [*((cut, "mean") for cut in (0, 1, 4, 5, 17, 23, 29, 34)), *((23, rule) for rule in RULES if rule != "mean")],
+)
+def test_a_life_that_was_cut_short_goes_on_as_if_it_had_not_been(tmp_path: Path, cut: int, rule: str) -> None:
     """A kill between any two batches loses nothing that was kept, and changes no bit of what comes after."""
     arrived, path = ledgers.updates(40), tmp_path / "run" / "ledger"
     path.parent.mkdir()
-    whole = Life.after(Past.none(params())).take(arrived)
-    ledger, first = opened(path), Life.after(Past.none(params()))
+    settings = replace(ledgers.SETTINGS, rule=rule)
+    whole = Life.after(Past.none(params()), settings).take(arrived)
+    ledger, first = opened(path), Life.after(Past.none(params()), settings)
     for batch in first.take(arrived[:cut]):
         ledger.keep(batch, 0.0)
     again = opened(as_a_kill_leaves_it(path, tmp_path / "left"))
-    rest = Life.after(again.past()).take(arrived[cut:], at=float(cut))
+    rest = Life.after(again.past(), settings).take(arrived[cut:], at=float(cut))
     assert facts([entry for batch in rest for entry in batch]) == facts(
         [entry for batch in whole[cut:] for entry in batch]
     )

@@ -16,12 +16,14 @@ from fedmq import segments, terms
 from fedmq.cli import application
 from fedmq.guards import Guard
 from fedmq.ledger import Keeping, Ledger
-from fedmq.outer import Outer
+from fedmq.outer import Name, Outer
 from fedmq.past import Past
 from fedmq.plan import Codecs, Settings, Stop
 from fedmq.record import LEDGER
 from fedmq.replay import Outcome, Replayed, replay
 from fedmq.rounds import PRESETS
+from fedmq.rules import RULES
+from fedmq.weight import Weighting
 from ledgers import Life, opened, reading
 from pair import Fleet, Worker, params
 
@@ -34,10 +36,16 @@ def close() -> Iterator[None]:
     ledgers.close_all()
 
 
-def lived(path: Path, count: int = 40, keeping: Keeping | None = None, segment_bytes: int = 10_000) -> Path:
+def lived(
+    path: Path,
+    count: int = 40,
+    keeping: Keeping | None = None,
+    segment_bytes: int = 10_000,
+    settings: Settings = ledgers.SETTINGS,
+) -> Path:
     """Leave the ledger of a life of so many updates, four to a version, every fifth of them refused."""
-    ledger = opened(path, keeping=keeping, segment_bytes=segment_bytes)
-    for i, batch in enumerate(Life.after(Past.none(params())).take(ledgers.updates(count))):
+    ledger = opened(path, keeping=keeping, segment_bytes=segment_bytes, settings=settings)
+    for i, batch in enumerate(Life.after(Past.none(params()), settings).take(ledgers.updates(count))):
         ledger.keep(batch, float(i))
     ledger.close()
     return path
@@ -66,6 +74,65 @@ def test_every_version_of_a_life_with_lossy_codecs_momentum_and_scaled_updates_i
     assert any(row["scale"] < 1 for row in reading(path).updates())
 
 
+OPTIMIZERS = [Outer(name, 0.1) for name in ("sgd", "nesterov", "adam")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "outer"),
+    [*((rule, Outer("momentum")) for rule in RULES), *(("mean", outer) for outer in OPTIMIZERS)],
+    ids=lambda found: found if isinstance(found, str) else found.name,
+)
+def test_every_version_under_every_rule_and_optimizer_is_the_same(tmp_path: Path, rule: str, outer: Outer) -> None:
+    settings = changed(ledgers.SETTINGS, rule=rule, outer=outer)
+    path = lived(tmp_path / "ledger", keeping=Keeping(versions=1), settings=settings)
+    assert outcomes(path) == [SAME] * 9
+
+
+def test_what_counts_per_step_of_training_is_the_same(tmp_path: Path) -> None:
+    settings = changed(ledgers.SETTINGS, weight=Weighting(steps="normalised"))
+    assert outcomes(lived(tmp_path / "ledger", keeping=Keeping(versions=1), settings=settings)) == [SAME] * 9
+
+
+@pytest.mark.parametrize("rule", ["cached", "calibrated"])
+def test_the_newest_delta_of_a_node_that_left_long_ago_is_carried_from_file_to_file(tmp_path: Path, rule: str) -> None:
+    """Node c sends three times and never again; files are dropped as soon as they are full, and it still counts."""
+    settings, path = changed(ledgers.SETTINGS, rule=rule), tmp_path / "run" / "ledger"
+    path.parent.mkdir()
+    arrived = [one for i, one in enumerate(ledgers.updates(80)) if one[0] != "c" or i < 9]
+    whole = Life.after(Past.none(params()), settings).take(arrived)
+    keeping = Keeping(versions=1, replay_bytes=400)
+    ledger = opened(path, keeping=keeping, segment_bytes=200, settings=settings)
+    for batch in whole[:50]:
+        ledger.keep(batch, 0.0)
+    found = reading(path)
+    newest = found.versions()[-1]["version"]
+    assert newest >= 9
+    assert min(found.cached(newest)) < 9
+    assert len(list(path.parent.glob("ledger-payloads-*"))) == 2
+    replayable = outcomes(path).count(SAME)
+    assert replayable >= 2
+    assert outcomes(path) == [CANNOT] * (newest + 1 - replayable) + [SAME] * replayable
+    again = opened(ledgers.as_a_kill_leaves_it(path, tmp_path / "left"), keeping=keeping, settings=settings)
+    rest = Life.after(again.past(), settings).take(arrived[50:], at=50.0)
+    assert ledgers.facts([e for batch in rest for e in batch]) == ledgers.facts([e for b in whole[50:] for e in b])
+
+
+def live(path: Path, lives: list[Settings]) -> None:
+    """Run a federation of three nodes for ten seconds under each of these settings, a kill between any two."""
+    fleet = Fleet(lives[0], {name: Worker(step=0.1 * (i + 1), train_s=1.0 + i) for i, name in enumerate("abc")})
+    for life, until_s in zip(lives, (9.5 + 10 * life for life in range(len(lives))), strict=True):
+        if fleet.ledger is not None:
+            fleet.simulation.remove("aggregator")
+            fleet.ledger.close()
+        fleet.settings = life
+        fleet.ledger = Ledger.open(
+            path, ledgers.META, {}, params(), Keeping(versions=1), 0.0, fleet.simulation.now, terms.written(life)
+        )
+        if fleet.simulation.now:
+            fleet.start_aggregator(fleet.ledger.past())
+        fleet.run(until_s=until_s)
+
+
 @pytest.mark.parametrize("preset", ["sync", "quorum", "fedbuff", "fedasync"])
 def test_a_federation_is_replayed_also_when_it_was_restarted_under_other_settings(tmp_path: Path, preset: str) -> None:
     path = tmp_path / "ledger"
@@ -78,20 +145,26 @@ def test_a_federation_is_replayed_also_when_it_was_restarted_under_other_setting
         changed(settings, outer=Outer("sgd", 0.7)),
         settings,
     ]
-    fleet = Fleet(lives[0], {name: Worker(step=0.1 * (i + 1), train_s=1.0 + i) for i, name in enumerate("abc")})
-    for life, until_s in zip(lives, (9.5, 19.5, 29.5, 39.5), strict=True):
-        if fleet.ledger is not None:
-            fleet.simulation.remove("aggregator")
-            fleet.ledger.close()
-        fleet.settings = life
-        fleet.ledger = Ledger.open(
-            path, ledgers.META, {}, params(), Keeping(versions=1), 0.0, fleet.simulation.now, terms.written(life)
-        )
-        if fleet.simulation.now:
-            fleet.start_aggregator(fleet.ledger.past())
-        fleet.run(until_s=until_s)
+    live(path, lives)
     found = reading(path)
     assert {row["settings"] for row in found.versions()[1:]} == {1, 2, 3}
+    assert set(outcomes(path)) == {SAME}
+
+
+@pytest.mark.parametrize("preset", ["quorum", "fedasync"])
+def test_a_federation_is_replayed_also_when_it_was_restarted_under_other_rules(tmp_path: Path, preset: str) -> None:
+    """What one rule or optimizer has left, another does not go on from, and neither does it itself after that."""
+    path, settings = tmp_path / "ledger", Settings("test", rounds=PRESETS[preset], codec=Codecs("int8", "int8"))
+    ways: list[tuple[str, Name]] = [
+        ("cached", "adam"),
+        ("mean", "sgd"),
+        ("cached", "adam"),
+        ("calibrated", "nesterov"),
+        ("clipping", "momentum"),
+    ]
+    live(path, [changed(settings, rule=rule, outer=Outer(name, 0.1)) for rule, name in ways])
+    found = reading(path)
+    assert {row["settings"] for row in found.versions()[1:]} == {1, 2, 3, 4}
     assert set(outcomes(path)) == {SAME}
 
 

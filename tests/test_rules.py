@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fedmq.delta import Arrays, Delta, Schema
 from fedmq.errors import ShapeMismatch
-from fedmq.rules import RULES, Rule
+from fedmq.rules import RULES, Rule, Start
 from fedmq.rules.mean import BLOCK, Mean
 from strategies import tries
 
@@ -79,7 +79,7 @@ def test_a_delta_of_another_shape_is_refused_and_not_folded() -> None:
 
 def test_every_rule_can_be_made_from_a_schema() -> None:
     for rule in RULES.values():
-        assert folded(rule(SCHEMA), deltas(3), [1, 1, 1], [1, 1, 1])[0].schema == SCHEMA
+        assert folded(rule(Start(SCHEMA)), deltas(3), [1, 1, 1], [1, 1, 1])[0].schema == SCHEMA
 
 
 def test_a_scale_shortens_a_delta_and_is_no_damping() -> None:

@@ -7,8 +7,9 @@ the bit.
 
 from dataclasses import dataclass
 
+from fedmq.budgets import Budgets
 from fedmq.compress import codec
-from fedmq.delta import Delta, norm
+from fedmq.delta import Delta, Vector, norm
 from fedmq.errors import BadPayload, Rejection
 from fedmq.guards import Norms
 from fedmq.journal import Traffic, UpdateEntry, VersionEntry
@@ -17,7 +18,7 @@ from fedmq.outer import optimizer
 from fedmq.past import Point
 from fedmq.plan import Settings
 from fedmq.rounds import Cause, Round
-from fedmq.rules import RULES
+from fedmq.rules import RULES, Start
 from fedmq.versions import Versions
 
 
@@ -28,6 +29,7 @@ class _Admitted:
     damping: float
     scale: float
     norm: float
+    steps: int
 
 
 class Collector:
@@ -37,9 +39,9 @@ class Collector:
         schema = start.exact.schema
         self._settings = settings
         self._up = codec(settings.codec.up)
-        self._norms = Norms(settings.guard, start.norms)
-        self._rule = RULES[settings.rule](schema)
-        self._optimizer = optimizer(settings.outer, schema, start.velocity)
+        self._norms, self._budgets = Norms(settings.guard, start.norms), Budgets(settings.weight)
+        self._rule = RULES[settings.rule](Start(schema, settings.combine, start.states, start.cached, start.version))
+        self._optimizer = optimizer(settings.outer, schema, start.states)
         self._folded = start.folded
         self.versions = Versions(start.version, start.exact, start.broadcast, codec(settings.codec.down))
         self.round = Round(start.version + 1, settings.rounds)
@@ -52,7 +54,8 @@ class Collector:
             versions.number,
             versions.exact,
             versions.broadcast,
-            self._optimizer.state,
+            self._states,
+            self._rule.cached,
             self._folded,
             tuple(self._norms.recent),
         )
@@ -66,7 +69,7 @@ class Collector:
             code, text = Code(error.reason), str(error)
             return UpdateEntry(now, node, update, frame_bytes, code, text, staleness=max(staleness, 0))
         number = self._folded
-        self._fold(admitted)
+        self._fold(node, admitted)
         self.round.deliver(node, now)
         return UpdateEntry(
             at=now,
@@ -85,14 +88,16 @@ class Collector:
     def refold(self, entry: UpdateEntry, now: float) -> None:
         """Fold an update that was accepted before a restart, exactly as it was then."""
         delta = Delta(codec(entry.update.codec).unpack(entry.update.payload, self.versions.exact.schema))
-        self._fold(_Admitted(delta, entry.weight, entry.damping, entry.scale, entry.norm))
+        steps = self._budgets.of(entry.update)
+        self._fold(entry.node, _Admitted(delta, entry.weight, entry.damping, entry.scale, entry.norm, steps))
         self.round.deliver(entry.node, now)
 
     def commit(self, cause: Cause, traffic: Traffic, now: float) -> VersionEntry:
         """End the round: move the params by the step, make that the next version, and begin the next round."""
         ended, opened_at = self.round, self.round.opened_at
         assert opened_at is not None
-        step, damping = self._rule.step()
+        combined, damping = self._rule.step()
+        step = self._budgets.whole(combined)
         self.versions.commit(self._optimizer.move(self.versions.exact, step, damping))
         self.round = Round(self.versions.number + 1, self._settings.rounds)
         exact, broadcast = self.versions.exact, self.versions.broadcast
@@ -109,7 +114,8 @@ class Collector:
             traffic=traffic,
             params=exact,
             broadcast=None if broadcast is exact else broadcast,
-            velocity=self._optimizer.state,
+            states=self._states,
+            cached=tuple(one.number for one in self._rule.cached),
         )
 
     def _admit(self, update: Update, staleness: int) -> _Admitted:
@@ -126,11 +132,18 @@ class Collector:
         if update.examples == 0:
             raise Rejection(Code.NO_EXAMPLES, "trained on 0 examples")
         delta = Delta(self._up.unpack(update.payload, self.versions.exact.schema))
-        length, scale = self._norms.check(delta)
+        steps = self._budgets.of(update)
+        length, scale = self._norms.check(delta, steps)
         weight, damping = self._settings.weight.weight(update.examples), self._settings.weight.damping(staleness)
-        return _Admitted(delta, weight, damping, scale, length * scale)
+        return _Admitted(delta, weight, damping, scale, length * scale, steps)
 
-    def _fold(self, admitted: _Admitted) -> None:
-        self._rule.add(admitted.delta, admitted.weight, admitted.damping, admitted.scale)
+    @property
+    def _states(self) -> dict[str, Vector]:
+        return {**self._optimizer.states, **self._rule.states}
+
+    def _fold(self, node: str, admitted: _Admitted) -> None:
+        scale = admitted.scale / admitted.steps
+        self._rule.add(admitted.delta, admitted.weight, admitted.damping, scale, node, self._folded)
+        self._budgets.add(node, admitted.steps)
         self._norms.accept(admitted.norm)
         self._folded += 1

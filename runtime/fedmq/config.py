@@ -3,7 +3,7 @@
     federation = "pacs"         its name
     bundle = "tiny"             an embedded bundle, or a folder, relative to the file
     run = "runs/pacs"           the folder of its ledger, relative to the file
-    [link] [keeping] [task] [rounds] [weight] [guard] [outer] [codec] [pulse] [limits] [stop]
+    [link] [keeping] [task] [rounds] [combine] [weight] [guard] [outer] [codec] [pulse] [limits] [stop]
 
 `[rounds] preset = "quorum"` takes that preset's values, any of which may be set beside it. `--set rounds.goal=4` on the
 command line has the last word.
@@ -25,7 +25,7 @@ from fedmq.login import Login
 from fedmq.plan import Settings
 from fedmq.quantities import Word
 from fedmq.rounds import PRESETS
-from fedmq.rules import RULES
+from fedmq.rules import CACHING, RULES, fewest
 
 Form = TypeVar("Form")
 Table = dict[str, Any]
@@ -123,6 +123,17 @@ def federation(table: Table, where: str, folder: Path) -> Federation:
     found = parse(Federation, {**table, "rounds": rounds}, where, also=("rounds.preset",))
     if found.rule not in RULES:
         raise ConfigInvalid(f"{where}: rule is {found.rule!r}; there are {', '.join(RULES)}")
+    if 0 < found.rounds.goal < (needed := fewest(found.rule, found.combine)):
+        raise ConfigInvalid(
+            f"{where}: rounds.goal is {found.rounds.goal}, and the rule {found.rule} needs {needed} updates to "
+            "see which of them is odd; raise the goal"
+        )
+    if found.rule in CACHING and not found.keeping.durable:
+        raise ConfigInvalid(
+            f"{where}: the rule {found.rule} needs keeping.durable: it goes on from deltas in the ledger"
+        )
+    if found.rule in CACHING and found.weight.steps == "normalised":
+        raise ConfigInvalid(f'{where}: the rule {found.rule} caches whole deltas; weight.steps must be "ignored"')
     link = replace(
         found.link,
         key=folder / found.link.key,

@@ -43,8 +43,8 @@ class Norms:
         self.guard = guard
         self.recent = deque((length for length in recent if length > 0), maxlen=REMEMBERED)
 
-    def check(self, delta: Delta) -> tuple[float, float]:
-        """Return the delta's norm, and what to multiply it by: 1 unless it is too long.
+    def check(self, delta: Delta, steps: int = 1) -> tuple[float, float]:
+        """Return the delta's norm per step, and what to multiply it by: 1 unless it is too long.
 
         raises     Rejection if it is not finite, or over the cap
         """
@@ -55,6 +55,7 @@ class Norms:
             )
         if length > self.guard.norm_cap:
             raise Rejection(Code.TOO_LARGE, f"the delta's norm is {length:.4g}, the cap {self.guard.norm_cap:.4g}")
+        length /= steps
         return length, min(1.0, self.limit / length) if length > 0 else 1.0
 
     @property

@@ -59,7 +59,8 @@ class VersionEntry:
 
     folded       updates folded since the federation began, up to this version
     broadcast    None where it is no different from params
-    velocity     None where there is none
+    states       of the rule and the optimizer, by name
+    cached       numbers of the updates that the rule goes on from, whatever version they are in
     """
 
     version: int
@@ -74,7 +75,8 @@ class VersionEntry:
     traffic: Traffic
     params: Params = field(repr=False)
     broadcast: Params | None = field(default=None, repr=False)
-    velocity: Vector | None = field(default=None, repr=False)
+    states: Mapping[str, Vector] = field(default_factory=dict, repr=False)
+    cached: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from fedmq.journal import Entry, EventEntry, NodeEntry, ReportEntry, Traffic, Up
 from fedmq.migrate import migrate
 from fedmq.past import Past
 from fedmq.quantities import Count
-from fedmq.record import BROADCAST, EXACT, VELOCITY, Record, connect
-from fedmq.segments import SEGMENT_BYTES, Place, Segments
+from fedmq.record import BROADCAST, CACHED, EXACT, Record, connect
+from fedmq.segments import SEGMENT_BYTES, Place, Segments, read
 from fedmq.tables import FORMAT, TABLES
 
 # What passes: no room, a disk that fails or cannot be written, a lock that another process holds.
@@ -42,6 +42,12 @@ where number >= (select max(folded) from versions) and number not in (select num
 """
 
 PENDING = "select distinct segment from payloads where number >= (select max(folded) from versions)"
+# The version that the oldest segment beside some begins after, and where payloads lie that are in those.
+OLDEST = "select version from segments where segment not in (select value from json_each(?)) order by segment limit 1"
+PLACES = """
+select * from payloads where number in (select value from json_each(?)) and segment in (select value from json_each(?))
+order by number
+"""
 # What tells this run from another of the same federation: a node must not send one what it has learned in the other.
 NAME_RUN = "insert or ignore into meta values ('run', lower(hex(randomblob(8))))"
 
@@ -170,10 +176,24 @@ class Ledger:
         """Delete what the ledger knows of the segments that are too many, and return them."""
         pending = {segment for (segment,) in self._connection.execute(PENDING)}
         dropped = [segment for segment in self._segments.beyond(self._keeping.replay_bytes) if segment not in pending]
+        self._carry(dropped)
         for segment in dropped:
             self._connection.execute("delete from payloads where segment = ?", (segment,))
             self._connection.execute("delete from segments where segment = ?", (segment,))
         return dropped
+
+    def _carry(self, dropped: list[int]) -> None:
+        """Take along the payloads that the rule goes on from at the oldest version that can still be replayed."""
+        gone = json.dumps(dropped)
+        (oldest,) = self._connection.execute(OLDEST, (gone,)).fetchone()
+        numbers = json.dumps(Record(self._connection, self._path).cached(oldest))
+        rows = self._connection.execute(PLACES, (numbers, gone)).fetchall()
+        for number, *place in rows:
+            moved = {"number": number, **asdict(self._segments.carry(read(self._path, Place(*place))))}
+            self._connection.execute(
+                "update payloads set segment = :segment, start = :start where number = :number", moved
+            )
+        self._segments.sync()
 
     def _ends(self) -> dict[int, int]:
         return dict(
@@ -269,8 +289,11 @@ class Ledger:
         self._write_array(entry.version, EXACT, entry.params.flat)
         if entry.broadcast is not None:
             self._write_array(entry.version, BROADCAST, entry.broadcast.flat)
-        if entry.velocity is not None:
-            self._write_array(entry.version, VELOCITY, entry.velocity)
+        for kind, values in entry.states.items():
+            self._write_array(entry.version, kind, values)
+        if entry.cached:
+            numbers = np.array(entry.cached, "<i8").data
+            self._insert("arrays", {"version": entry.version, "kind": CACHED, "data": numbers})
         if self._keeping.versions:
             oldest = entry.version - self._keeping.versions + 1
             self._connection.execute(

@@ -1,16 +1,20 @@
 """The past of a federation, as a ledger has it: what an aggregator needs in order to go on where it left off."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fedmq.delta import Params, Vector
 from fedmq.journal import Traffic, UpdateEntry
 from fedmq.messages import Verdict
+from fedmq.rules.rule import Contribution
 
 
 @dataclass(frozen=True)
 class Point:
     """Where a federation stands between two rounds: its newest version, and what the next commit builds on.
 
+    states     what the rule and the optimizer go on from, by name: vectors as long as the params
+    cached     what the rule goes on from of earlier rounds
     folded     how many updates were folded since the federation began
     norms      of the last of them, oldest first
     """
@@ -18,7 +22,8 @@ class Point:
     version: int
     exact: Params
     broadcast: Params
-    velocity: Vector | None = None
+    states: Mapping[str, Vector] = field(default_factory=dict)
+    cached: tuple[Contribution, ...] = ()
     folded: int = 0
     norms: tuple[float, ...] = ()
 

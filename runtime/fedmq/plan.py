@@ -20,6 +20,8 @@ from fedmq.guards import Guard
 from fedmq.outer import Outer
 from fedmq.quantities import Amount, Count, Positive, Size, Word
 from fedmq.rounds import Policy
+from fedmq.rules import held_bytes
+from fedmq.rules.combining import Combining
 from fedmq.weight import Weighting
 
 HEAD_BYTES = 1024  # more than the head of an update or of a version ever takes
@@ -108,6 +110,7 @@ class Settings:
     strikes: Positive = 10
     mute_s: Amount = 60.0
     rounds: Policy = Policy()
+    combine: Combining = Combining()
     weight: Weighting = Weighting()
     guard: Guard = Guard()
     outer: Outer = Outer()
@@ -121,7 +124,15 @@ class Settings:
         return bool(self.evaluate_every) and version % self.evaluate_every == 0
 
     def require_room(self, schema: Schema) -> None:
-        """Raise ConfigInvalid if an honest update, or a whole version, is over the limit of who reads it."""
+        """Raise ConfigInvalid if an honest update, or a whole version, is over the limit of who reads it, or a delta of
+        each node over that of the rule.
+        """
+        held, limit = held_bytes(self.rule, schema, self.most_nodes), self.combine.memory_bytes
+        if held > limit:
+            raise ConfigInvalid(
+                f"the rule {self.rule} holds a delta of each node, {held} bytes for {self.most_nodes} nodes, limit is "
+                f"{limit}: set most_nodes to {limit // (4 * schema.size)} or less, or raise combine.memory_bytes"
+            )
         for what, name, limits in (("an update", self.codec.up, self.limits), ("a version", "fp32", Limits())):
             size = compression(name).size_bytes(schema) + HEAD_BYTES
             if size > limits.frame_bytes:

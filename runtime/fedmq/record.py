@@ -14,17 +14,19 @@ from urllib.parse import quote
 
 import numpy as np
 
-from fedmq.delta import Arrays, Params, Schema, Vector
-from fedmq.errors import LedgerUnusable
+from fedmq.compress import codec
+from fedmq.delta import Arrays, Delta, Params, Schema, Vector
+from fedmq.errors import LedgerUnusable, PayloadGone
 from fedmq.guards import REMEMBERED
 from fedmq.journal import Traffic, UpdateEntry
 from fedmq.messages import Code, Update, Verdict
 from fedmq.past import Known, Past, Point
+from fedmq.rules.rule import Contribution
 from fedmq.segments import Place, read
 from fedmq.tables import FORMAT
 
 LEDGER, EVALUATIONS = "ledger.sqlite", "evaluations.jsonl"  # files in a run's folder
-EXACT, BROADCAST, VELOCITY = "exact", "broadcast", "velocity"
+EXACT, BROADCAST, CACHED = "exact", "broadcast", "cached"  # kinds of arrays; the others are states
 Row = Mapping[str, Any]
 
 
@@ -127,7 +129,10 @@ class Record:
         return Past(point, self.folded(last["folded"]), nodes, traffic, self.meta().get("run", ""))
 
     def point(self, version: int) -> Point | None:
-        """Return where the federation stood at this version, or None if its params were not kept."""
+        """Return where the federation stood at this version, or None if its params were not kept.
+
+        raises     PayloadGone if a delta that its rule goes on from was not kept, LedgerUnusable if one is damaged
+        """
         values = self._array(version, EXACT)
         if values is None:
             return None
@@ -141,10 +146,16 @@ class Record:
             version=version,
             exact=exact,
             broadcast=exact if broadcast is None else Params(Arrays(exact.schema, broadcast)),
-            velocity=self._array(version, VELOCITY),
+            states=self._states(version),
+            cached=self._cached(version),
             folded=row["folded"],
             norms=tuple(row["norm"] for row in reversed(norms)),
         )
+
+    def cached(self, version: int) -> list[int]:
+        """Return the numbers of the updates that the rule went on from after this version."""
+        rows = self._rows("select data from arrays where version = ? and kind = ?", (version, CACHED))
+        return [int(number) for row in rows for number in np.frombuffer(row["data"], "<i8")]
 
     def settings(self) -> dict[int, str]:
         """Return the settings that shaped commits, by the number that versions name; a ledger of format 1 has none."""
@@ -165,6 +176,21 @@ class Record:
         )
         return tuple(self._accepted(row) for row in rows)
 
+    def _cached(self, version: int) -> tuple[Contribution, ...]:
+        wanted, schema = self.cached(version), self.schema()
+        if not wanted:
+            return ()
+        rows = self._rows(
+            "select * from updates join payloads using (number) where number in (select value from json_each(?))"
+            " order by node",
+            (json.dumps(wanted),),
+        )
+        if len(rows) < len(wanted):
+            raise PayloadGone(
+                f"version {version} goes on from the newest deltas of {len(wanted)} nodes, {len(rows)} of them are kept"
+            )
+        return tuple(contribution(self._accepted(row), schema) for row in rows)
+
     def _accepted(self, row: Row) -> UpdateEntry:
         place = Place(row["segment"], row["start"], row["size"], row["crc"])
         try:
@@ -184,13 +210,24 @@ class Record:
 
     def _array(self, version: int, kind: str) -> Vector | None:
         rows = self._rows("select data from arrays where version = ? and kind = ?", (version, kind))
-        return np.frombuffer(rows[0]["data"], dtype="<f4").astype(np.float32) if rows else None
+        return _vector(rows[0]) if rows else None
+
+    def _states(self, version: int) -> dict[str, Vector]:
+        rows = self._rows(
+            "select kind, data from arrays where version = ? and kind not in (?, ?, ?)",
+            (version, EXACT, BROADCAST, CACHED),
+        )
+        return {row["kind"]: _vector(row) for row in rows}
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[Row]:
         try:
             return [dict(row) for row in self._connection.execute(query, values)]
         except sqlite3.Error as error:
             raise LedgerUnusable(f"the ledger cannot be read: {error}") from error
+
+
+def _vector(row: Row) -> Vector:
+    return np.frombuffer(row["data"], dtype="<f4").astype(np.float32)
 
 
 def _entry(row: Row, payload: bytes) -> UpdateEntry:
@@ -218,6 +255,21 @@ def _entry(row: Row, payload: bytes) -> UpdateEntry:
         damping=row["damping"],
         scale=row["scale"],
         norm=row["norm"],
+    )
+
+
+def contribution(entry: UpdateEntry, schema: Schema) -> Contribution:
+    """Return what a rule has of an accepted update."""
+    assert entry.number is not None
+    update = entry.update
+    return Contribution(
+        node=entry.node,
+        number=entry.number,
+        version=update.base_version + entry.staleness,
+        delta=Delta(codec(update.codec).unpack(update.payload, schema)),
+        weight=entry.weight,
+        damping=entry.damping,
+        scale=entry.scale,
     )
 
 

@@ -41,6 +41,7 @@ class Segments:
     def __init__(self, ledger: Path, ends: Mapping[int, int], full_bytes: int = SEGMENT_BYTES) -> None:
         self._ledger, self._ends, self._full_bytes = ledger, dict(ends), full_bytes
         self._current = max(self._ends)
+        self._carried = 0  # bytes of earlier segments in the one in use
         self._file: int | None = None
         self._unwritten: list[memoryview] = []
         for found in ledger.parent.glob(f"{ledger.name}-payloads-*"):
@@ -55,7 +56,7 @@ class Segments:
     @property
     def is_full(self) -> bool:
         """Whether the next version should begin another."""
-        return self._ends[self._current] >= self._full_bytes
+        return self._ends[self._current] - self._carried >= self._full_bytes
 
     def append(self, payload: Buffer) -> Place:
         """Say where a payload goes; it is written, and durable, after `sync`."""
@@ -63,6 +64,11 @@ class Segments:
         self._unwritten.append(memoryview(payload).cast("B"))
         self._ends[self._current] += place.size
         return place
+
+    def carry(self, payload: Buffer) -> Place:
+        """Say where a payload of an earlier segment goes, which does not make this one any fuller."""
+        self._carried += len(payload)
+        return self.append(payload)
 
     def sync(self) -> None:
         """Have everything that was appended on the disk."""
@@ -86,6 +92,7 @@ class Segments:
         self.sync()
         self.close()
         self._current += 1
+        self._carried = 0
         self._ends[self._current] = 0
         return self._current
 
@@ -98,7 +105,7 @@ class Segments:
             for later in range(segment + 1, self._current + 1):
                 del self._ends[later]
                 path(self._ledger, later).unlink(missing_ok=True)
-            self._current = segment
+            self._current, self._carried = segment, 0
         self._ends[segment] = end
 
     def beyond(self, most_bytes: int) -> list[int]:

@@ -16,13 +16,16 @@ from fedmq.quantities import Amount, Positive
 
 @dataclass(frozen=True)
 class Weighting:
-    """by: what a weight is; cap: the most examples that one update may claim; staleness, a, b: the damping."""
+    """by: what a weight is; cap: the most examples that one update may claim; staleness, a, b: the damping; steps:
+    whether a delta is taken as a whole, or per step of its training (see `budgets`).
+    """
 
     by: Literal["examples", "updates"] = "examples"
     cap: Positive = 10_000
     staleness: Literal["constant", "polynomial", "hinge"] = "polynomial"
     a: Amount = 0.5
     b: Amount = 4.0
+    steps: Literal["ignored", "normalised"] = "ignored"
 
     def weight(self, examples: int) -> float:
         """Return the weight of an update from so many examples."""

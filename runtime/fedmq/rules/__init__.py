@@ -1,22 +1,40 @@
 """Rules: how the updates of a round become one step. One small file each."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
-from fedmq.delta import Delta, Schema
+from fedmq.delta import Schema
+from fedmq.rules.cached import Cached
+from fedmq.rules.calibrated import Calibrated
+from fedmq.rules.clipping import Clipping
+from fedmq.rules.combining import Combining
+from fedmq.rules.krum import Krum
 from fedmq.rules.mean import Mean
+from fedmq.rules.median import Median
+from fedmq.rules.rule import Rule, Start
+from fedmq.rules.trimmed import Trimmed
+
+__all__ = ["CACHING", "RULES", "Rule", "Start", "fewest", "held_bytes"]
+
+RULES: Mapping[str, Callable[[Start], Rule]] = {
+    "mean": lambda start: Mean(start.schema),
+    "median": lambda start: Median(start.schema),
+    "trimmed": lambda start: Trimmed(start.schema, start.combining),
+    "krum": lambda start: Krum(start.schema, start.combining),
+    "clipping": lambda start: Clipping(start.schema, start.combining, start.states),
+    "cached": Cached,
+    "calibrated": Calibrated,
+}
+
+CACHING = frozenset({"cached", "calibrated"})  # they go on from deltas of earlier rounds, which the ledger keeps
+COMPARING = frozenset({"median", "trimmed", "krum", "clipping"})
+FEWEST = 3  # nodes of which one can be seen to be odd
 
 
-class Rule(Protocol):
-    """Holds what a round has folded so far."""
-
-    def add(self, delta: Delta, weight: float, damping: float, scale: float = 1.0) -> None:
-        """Fold one delta: `weight` says how much it counts; `damping`, by its staleness, and `scale`, by its length,
-        how much of it is taken.
-        """
-
-    def step(self) -> tuple[Delta, float]:
-        """Return the combined delta and the mean damping in it, and start anew."""
+def fewest(rule: str, combining: Combining) -> int:
+    """Return how many updates a round must have for this rule to mean anything."""
+    return 1 if rule not in COMPARING or (rule == "clipping" and combining.radius) else FEWEST
 
 
-RULES: Mapping[str, Callable[[Schema], Rule]] = {"mean": Mean}
+def held_bytes(rule: str, schema: Schema, nodes: int) -> int:
+    """Return the most that a rule holds of so many nodes' deltas: the mean sums them up, all others keep them."""
+    return 0 if rule == "mean" else 4 * schema.size * nodes

@@ -8,12 +8,13 @@ same for all; FedBuff (arXiv:2106.06639) divides by the count in the same way.
 import numpy as np
 
 from fedmq.delta import Arrays, Delta, Schema, require_same
+from fedmq.rules.rule import Rule
 
 # Values folded at a time: the scratch vector then stays in the cache between its two uses.
 BLOCK = 2**18
 
 
-class Mean:
+class Mean(Rule):
     """A running weighted sum in float32."""
 
     def __init__(self, schema: Schema) -> None:
@@ -22,7 +23,9 @@ class Mean:
         self._scratch = np.empty(min(schema.size, BLOCK), np.float32)
         self._weight = self._damped = 0.0
 
-    def add(self, delta: Delta, weight: float, damping: float, scale: float = 1.0) -> None:
+    def add(
+        self, delta: Delta, weight: float, damping: float, scale: float = 1.0, node: str = "", number: int = 0
+    ) -> None:
         """Fold one delta in place; the scratch vector spares an allocation per update."""
         require_same(self._schema, delta.schema)
         by = np.float32(weight * damping * scale)
