@@ -22,6 +22,7 @@ from fedmq.quantities import Amount, Count, Positive, Size, Word
 from fedmq.rounds import Policy
 from fedmq.weight import Weighting
 
+CAVEAT = "caveat"  # the note of a job without which its figures would be misread; shown wherever they are
 HEAD_BYTES = 1024  # more than the head of an update or of a version ever takes
 
 
