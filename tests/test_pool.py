@@ -14,6 +14,7 @@ from fedmq.aggregator import Aggregator
 from fedmq.errors import ConfigInvalid
 from fedmq.past import Past
 from fedmq.plan import CAVEAT, Settings
+from fedmq.record import Record
 from fedmq.show import line, render
 from fedmq.status import status
 from fedmq_models.bundle import Bundle
@@ -22,6 +23,7 @@ from fedmq_models.target import Pool, Ramp, Target
 from fedmq_models.training import Training
 from fedmq_nodes import fleetfile, pool, task
 from fedmq_nodes.errors import DataUnusable, TargetLeaks, TaskUnknown
+from ledgers import opened
 from toy import DIM, bundle, features
 
 
@@ -167,6 +169,12 @@ def test_a_transductive_federation_says_so_wherever_it_shows_figures(tmp_path: P
     with console.capture() as shown:
         console.print(render(found_[1]))
     assert "transductive: the adapter has adapted to" in shown.get()
+
+
+def test_the_label_of_a_transductive_run_outlives_a_resumption_that_is_none(tmp_path: Path) -> None:
+    for notes in ({CAVEAT: task.TRANSDUCTIVE}, {}):
+        opened(tmp_path / "ledger", notes=notes).close()
+    assert Record.open(tmp_path / "ledger").meta()[CAVEAT] == task.TRANSDUCTIVE
 
 
 def test_batches_of_the_pool_hold_nothing_twice_until_all_was_drawn() -> None:

@@ -55,7 +55,7 @@ def render(answer: Status) -> RenderableType:
 def line(answer: Status) -> str:
     """Return a status as one line, for logs and pipes."""
     stalest = max((node["staleness"] for node in answer["nodes"]), default=0)
-    caveat = f"   {answer['caveat']}" if answer["caveat"] else ""
+    caveat = f"   {answer['caveat'].partition(':')[0]}" if answer["caveat"] else ""
     return f"{_heading(answer)}   {_waiting(answer)}   staleness {stalest}{caveat}"
 
 
