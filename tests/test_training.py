@@ -33,8 +33,8 @@ def text(dim: int = DIM) -> NDArray[np.float32]:
     return rows
 
 
-def start(dim: int = DIM) -> dict[str, NDArray[np.float32]]:
-    return method("fedclip").start(dim, np.random.default_rng(2))
+def start(dim: int = DIM, name: str = "fedclip") -> dict[str, NDArray[np.float32]]:
+    return method(name).start(dim, np.random.default_rng(2))
 
 
 def trained(training: Training, data: Examples, stop: Callable[[], bool] = lambda: False) -> Fit:
@@ -105,11 +105,11 @@ def test_fedclips_adapter_has_525312_params_at_512_dimensions_and_its_state_name
 @pytest.mark.parametrize("name", METHODS)
 def test_a_methods_numpy_and_torch_forms_agree(name: str) -> None:
     how, data = method(name), examples(64)
-    module = how.module(DIM)
-    module.load_state_dict({key: torch.tensor(value) for key, value in start().items()})
+    params, module = start(name=name), how.module(DIM)
+    module.load_state_dict({key: torch.tensor(value) for key, value in params.items()})
     with torch.no_grad():
-        expected = module(torch.tensor(data.features)).numpy()
-    np.testing.assert_allclose(how.adapt(start(), data.features), expected, rtol=1e-5, atol=1e-6)
+        expected = module.eval()(torch.tensor(data.features)).numpy()
+    np.testing.assert_allclose(how.adapt(params, data.features), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_version_0_is_drawn_as_torch_draws_a_linear_layer() -> None:

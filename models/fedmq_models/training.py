@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from fedmq_models.companion import Adapting, Companion
 from fedmq_models.errors import OptionInvalid
 from fedmq_models.examples import Examples
 from fedmq_models.methods import method
+from fedmq_models.target import Target
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,7 @@ class Training:
     optimizer      adam couples its weight decay with the gradient, as FedCLIP does; adamw does not
     epochs         passes over the local examples, unless `steps` is set: that many batches, whatever the examples
     batch_size     examples per step; a last batch of one is left out, as in FedCLIP
+    target         the domain to adapt to, of a method that does
 
     FedCLIP's own values: adam, lr 5e-5, betas (0.9, 0.98), eps 1e-6, weight_decay 0.2, batch_size 32, epochs 1.
     """
@@ -46,6 +49,7 @@ class Training:
     epochs: Annotated[int, Field(ge=1)] = 1
     steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=2)] = 32
+    target: Target = Target()
 
     def __post_init__(self) -> None:
         losses = method(self.method).losses
@@ -70,6 +74,7 @@ def fit(
     logit_scale: float,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
+    companion: Companion | None = None,
 ) -> Fit:
     """Train once.
 
@@ -77,6 +82,7 @@ def fit(
     examples     features as the encoder gave them; labels are rows of text
     text         (classes, d), rows of norm 1
     stop         asked before each step; when it says so, what was reached is returned
+    companion    what stays on this node from one run to the next, if the method has it
     """
     import torch
 
@@ -84,19 +90,34 @@ def fit(
     module = how.module(text.shape[1])
     module.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in params.items()})
     optimizer = _optimizer(training, module)
+    if companion is not None:
+        companion.begin(optimizer, seed)
     classes = torch.from_numpy(text)
     total, steps = 0.0, 0
     for chosen in _batches(training, len(examples), np.random.default_rng(seed)):
         if stop():
             break
         adapted = module(torch.from_numpy(examples.batch(chosen)))
-        loss = how.loss(training.loss, adapted, torch.from_numpy(examples.labels[chosen]), classes, logit_scale)
+        labels = torch.from_numpy(examples.labels[chosen])
+        loss = how.loss(training.loss, adapted, labels, classes, logit_scale)
+        if companion is not None:
+            loss = loss + companion.term(module, adapted, labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total, steps = total + float(loss.detach()), steps + 1
+    if companion is not None:
+        companion.end(optimizer)
     trained = {name: value.detach().numpy() for name, value in module.state_dict().items()}
     return Fit(trained, steps, total / steps if steps else 0.0)
+
+
+def accompany(training: Training, pool: Array | None, text: Array, logit_scale: float, seed: int) -> Companion | None:
+    """Return what goes along with a node's training, for as long as its process lives; None for most methods."""
+    how = method(training.method)
+    if pool is None or not isinstance(how, Adapting):
+        return None
+    return how.companion(training.target, pool, text, logit_scale, training.batch_size, seed)
 
 
 def warm_up(training: Training, threads: int) -> None:

@@ -24,6 +24,13 @@ class StateUnusable(LocalError):
     exit_code = EXIT_INPUT
 
 
+class TargetLeaks(LocalError):
+    """The features that a method adapts to are of images that this node measures accuracy on."""
+
+    reason = "target_leaks"
+    exit_code = EXIT_INPUT
+
+
 class TaskUnknown(LocalError):
     """The aggregator asks for something that this node cannot do."""
 

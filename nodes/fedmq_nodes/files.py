@@ -55,6 +55,20 @@ def read(path: Path, choice: Choice) -> tuple[Rows, Rows | None]:
     raise DataUnusable(f"{path} holds {', '.join(arrays) or 'nothing'}; needed are features and labels")
 
 
+def unlabelled(path: Path, choice: Choice) -> NDArray[np.float32]:
+    """Return the features of the chosen rows, whose labels are neither needed nor looked at.
+
+    raises     DataUnusable, naming the file and the array
+    """
+    arrays = _arrays(path)
+    if "features" not in arrays or arrays["features"].ndim != 2:
+        shape = arrays["features"].shape if "features" in arrays else None
+        raise DataUnusable(
+            f"{path} needs features of shape (n, dim), has {shape} among {', '.join(arrays) or 'nothing'}"
+        )
+    return _values(path, arrays, "", _chosen(path, arrays, "", choice))
+
+
 def numbered(rows: Rows, labels: Sequence[str]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Return which rows have a class that is in `labels`, and the number of each of these."""
     numbers = {label: number for number, label in enumerate(labels)}
@@ -79,20 +93,31 @@ def _rows(path: Path, arrays: Mapping[str, NDArray[Any]], prefix: str, choice: C
     if labels is None or features.ndim != 2 or labels.shape != (len(features),):
         shape = None if labels is None else labels.shape
         raise DataUnusable(f"{path}: {prefix}features of shape {features.shape} need {prefix}labels, which are {shape}")
-    mask = np.ones(len(features), dtype=np.bool_)
+    chosen = _chosen(path, arrays, prefix, choice)
+    return Rows(_values(path, arrays, prefix, chosen), _names(labels[chosen], arrays.get("classes")))
+
+
+def _chosen(path: Path, arrays: Mapping[str, NDArray[Any]], prefix: str, choice: Choice) -> NDArray[np.int64]:
+    count = len(arrays[f"{prefix}features"])
+    mask = np.ones(count, dtype=np.bool_)
     for column, value in choice.where.items():
         values = arrays.get(f"{prefix}{column}", arrays.get(column))
-        if values is None or values.shape != labels.shape:
-            raise DataUnusable(f"{path} has no column {column!r} as long as its labels; it has {', '.join(arrays)}")
+        if values is None or values.shape != (count,):
+            raise DataUnusable(f"{path} has no column {column!r} as long as its features; it has {', '.join(arrays)}")
         mask &= values.astype(str) == value
     if not mask.any():
         raise DataUnusable(f"{path} has no row where {dict(choice.where)}")
     k, n = choice.part
-    chosen = np.flatnonzero(mask)[k - 1 :: n]
-    values = features[chosen].astype(np.float32)
+    return np.flatnonzero(mask)[k - 1 :: n]
+
+
+def _values(
+    path: Path, arrays: Mapping[str, NDArray[Any]], prefix: str, chosen: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = arrays[f"{prefix}features"][chosen].astype(np.float32)
     if not np.isfinite(values).all():
         raise DataUnusable(f"{path}: {prefix}features hold NaN or infinity")
-    return Rows(values, _names(labels[chosen], arrays.get("classes")))
+    return values
 
 
 def _names(labels: NDArray[Any], classes: NDArray[Any] | None) -> list[str | int]:

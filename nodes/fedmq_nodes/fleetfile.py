@@ -8,12 +8,13 @@ Paths are relative to the file.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedmq import config
 from fedmq.config import Federation, Table
 from fedmq.errors import ConfigInvalid
+from fedmq_nodes import pool
 from fedmq_nodes.options import NodeOptions
 
 PATHS = ("data", "features", "cache", "state", "key", "aggregator_key", "password", "ca", "cert", "cert_key")
@@ -66,7 +67,8 @@ def _fleet(table: Table, path: Path, overrides: Sequence[str]) -> Fleet:
 
 def _federation(table: Table, path: Path, overrides: Sequence[str]) -> Federation:
     config.override(table, overrides)
-    return config.federation(table, str(path), path.parent)
+    found = config.federation(table, str(path), path.parent)
+    return replace(found, task=pool.located(found.task, path.parent))
 
 
 def _node(table: Mapping[str, object], where: str, folder: Path) -> NodeOptions:

@@ -21,7 +21,7 @@ from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Remember
 from fedmq.seeds import seed
 from fedmq.transports import Link
 from fedmq_models.training import warm_up
-from fedmq_nodes import task
+from fedmq_nodes import pool, task
 from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.node import Node
 from fedmq_nodes.sources import Data, Progress, Source, Split
@@ -130,6 +130,7 @@ class Shell:
             wanted = task.understand(effect.task, effect.arrays)
             task.require_same(wanted, effect.schema)
             data = await self._in_thread(self._source.load, wanted.labels, self._split, self._report)
+            pool.require_apart(wanted.pool, wanted.training.target, data.test)
             if len(data.train):
                 await self._in_thread(warm_up, wanted.training, self._threads)
         except Exception as error:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedmq.show import size
+from fedmq.show import CAUTION, size
 from fedmq_nodes.doctor import FAILED, OK, WARNING, Finding
 
 Summary = dict[str, Any]
@@ -22,7 +22,14 @@ def summaries(found: Sequence[Summary]) -> None:
     for summary in found:
         if "held_out" not in summary:
             console.print(_accuracy_table(summary))
+        caution(summary)
         console.print(_cost(summary), highlight=False, soft_wrap=True)
+
+
+def caution(found: Summary) -> None:
+    """Print what the figures above must be read with, if anything."""
+    if found["caveat"]:
+        Console().print(found["caveat"], style=CAUTION, highlight=False, soft_wrap=True)
 
 
 def demo(found: Summary) -> None:
@@ -52,6 +59,7 @@ def evaluation(found: Summary) -> None:
     table.add_section()
     table.add_row("all", str(found["examples"]), percent(found["zero_shot"]), percent(found["federated"]))
     Console().print(table)
+    caution(found)
     for path, why in found["skipped"].items():
         Console(stderr=True).print(f"skipped {path}: {why}", style="yellow", highlight=False, soft_wrap=True)
 

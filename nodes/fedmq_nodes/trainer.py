@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from fedmq.delta import Params, gather
 from fedmq.seeds import seed
 from fedmq_models import classifier
+from fedmq_models.companion import Companion
 from fedmq_models.examples import Examples
 from fedmq_models.methods import method
-from fedmq_models.training import fit
+from fedmq_models.training import accompany, fit
 from fedmq_nodes.results import Evaluated, Trained
 from fedmq_nodes.sources import Data
 from fedmq_nodes.task import Task
@@ -26,20 +27,25 @@ class Trainer:
 
     def __init__(self, task: Task, data: Data, seed: int) -> None:
         self._task, self._data, self._seed = task, data, seed
+        self._companion: Companion | None = None
 
     def train(self, version: int, params: Params, stop: Callable[[], bool] = lambda: False) -> Trained:
         """Train one local run from these params; the order of the examples depends on seed and version alone.
 
         stop     asked before each step, from the thread that trains
         """
+        task = self._task
+        if self._companion is None:  # made here, where torch is loaded, and kept until the process ends
+            self._companion = accompany(task.training, task.pool, task.text, task.logit_scale, self._seed)
         run = fit(
-            self._task.training,
+            task.training,
             params.named(),
             self._data.train,
-            self._task.text,
-            self._task.logit_scale,
+            task.text,
+            task.logit_scale,
             seed=seed(self._seed, version),
             stop=stop,
+            companion=self._companion,
         )
         return Trained(version, gather(run.params), len(self._data.train), run.steps, run.loss)
 

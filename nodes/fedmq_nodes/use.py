@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedmq.delta import Params
 from fedmq.errors import ConfigInvalid
+from fedmq.plan import CAVEAT
 from fedmq.record import EVALUATIONS, LEDGER, Record
 from fedmq_models import bundle as bundles
 from fedmq_models import classifier
@@ -30,6 +31,7 @@ class Learned:
     params: Params
     how: Method
     bundle: Bundle
+    caveat: str = ""
 
     @classmethod
     def of(cls, run: Path, version: int | None = None, bundle: str | None = None) -> "Learned":
@@ -49,7 +51,7 @@ class Learned:
                 f"{run} was trained in feature space {meta['feature_space'][:16]}, "
                 f"bundle {found.name} has {found.feature_space[:16]}; name the run's own with --bundle"
             )
-        return cls(number, params, method(meta["method"]), found)
+        return cls(number, params, method(meta["method"]), found, meta.get(CAVEAT, ""))
 
     def logits(self, features: NDArray[np.float32], adapted: bool = True) -> NDArray[np.float32]:
         """Return logits (n, classes) of features (n, dim), through the adapter or without it."""
@@ -78,6 +80,7 @@ def evaluate(learned: Learned, source: Source, progress: Progress) -> dict[str, 
     classes = [(label, examples.labels == number) for number, label in enumerate(learned.bundle.labels)]
     return {
         "version": learned.version,
+        "caveat": learned.caveat,
         **shares(np.ones(len(examples), np.bool_)),
         "classes": {label: shares(mask) for label, mask in classes if mask.any()},
         "skipped": data.skipped,

@@ -16,7 +16,7 @@ from fedmq.errors import Refused
 from fedmq.serve import serve
 from fedmq_models import bundle as bundles
 from fedmq_models.training import Training
-from fedmq_nodes import links, state, task
+from fedmq_nodes import links, pool, state, task
 from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.join import Pace, Shell
 from fedmq_nodes.options import NodeOptions, user_cache
@@ -30,7 +30,8 @@ async def serve_federation(federation: Federation, where: str, listening: Callab
     listening     told the address, once nodes can connect
     """
     training = parse(Training, federation.task, where, "task.")
-    job = task.job(bundles.load(federation.bundle), training)
+    bundle = bundles.load(federation.bundle)
+    job = task.job(bundle, training, pool=pool.published(training, bundle))
     with until_interrupted() as stop:
         hub = await links.hub(federation, np.random.default_rng(randbits(128)))
         try:

@@ -22,7 +22,7 @@ from fedmq.errors import BadFrame, RemoteError, Unexpected
 from fedmq.journal import Journal, ReportEntry, UpdateEntry, VersionEntry
 from fedmq.messages import Bye, Hello, Message, Ping, Ready, Refuse, Report, Update
 from fedmq.past import Past
-from fedmq.plan import Job, Settings
+from fedmq.plan import CAVEAT, Job, Settings
 from fedmq.post import Post
 from fedmq.rates import Rates
 from fedmq.reception import REVOKED, Reception
@@ -50,6 +50,7 @@ class Aggregator:
     def __init__(self, settings: Settings, job: Job, past: Past, rng: Generator, now: float, origin: int = 0) -> None:
         settings.require_room(job.params.schema)
         self.settings = settings
+        self.caveat = job.notes.get(CAVEAT, "")
         self.phase = Phase.COLLECTING
         self.traffic = replace(past.traffic)
         self.roster = Roster()

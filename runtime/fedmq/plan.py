@@ -24,6 +24,7 @@ from fedmq.rules import held_bytes
 from fedmq.rules.combining import Combining
 from fedmq.weight import Weighting
 
+CAVEAT = "caveat"  # the note of a job without which its figures would be misread; shown wherever they are
 HEAD_BYTES = 1024  # more than the head of an update or of a version ever takes
 
 

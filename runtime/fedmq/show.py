@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fedmq.replay import Outcome, Replayed
 
 Status = dict[str, Any]
+CAUTION = "bold yellow"
 STYLES = {"training": "cyan", "idle": "green", "gone": "red", "encoding": "yellow"}
 
 
@@ -47,13 +48,15 @@ def enrolments(found: Sequence[Enrolment]) -> None:
 
 def render(answer: Status) -> RenderableType:
     """Return a status as a heading, a line on what is waited for, and a table of nodes."""
-    return Group(_heading(answer), _waiting(answer), _nodes(answer), *map(_muted, answer["muted"]))
+    caveat = [Text(answer["caveat"], CAUTION)] if answer["caveat"] else []
+    return Group(_heading(answer), *caveat, _waiting(answer), _nodes(answer), *map(_muted, answer["muted"]))
 
 
 def line(answer: Status) -> str:
     """Return a status as one line, for logs and pipes."""
     stalest = max((node["staleness"] for node in answer["nodes"]), default=0)
-    return f"{_heading(answer)}   {_waiting(answer)}   staleness {stalest}"
+    caveat = f"   {answer['caveat'].partition(':')[0]}" if answer["caveat"] else ""
+    return f"{_heading(answer)}   {_waiting(answer)}   staleness {stalest}{caveat}"
 
 
 def replayed(found: Iterable[Replayed], total: int, as_json: bool) -> Counter[Outcome]:

@@ -14,6 +14,7 @@ def status(aggregator: Aggregator, now: float) -> Status:
 
     version, phase, round {have, goal, quorum, deadline_in_s, open_s, waiting_for, reason}, nodes, bytes, accuracy,
     ledger {problem, retry_in_s, waiting_bytes},
+    caveat: what the figures must be read with, or nothing;
     muted: who is not listened to for a while, strangers included, and why
     """
     round_ = aggregator.collector.round
@@ -23,6 +24,7 @@ def status(aggregator: Aggregator, now: float) -> Status:
         "version": aggregator.version,
         "versions": aggregator.settings.stop.versions or None,
         "phase": aggregator.phase.value,
+        "caveat": aggregator.caveat,
         "round": {
             "have": round_.updates,
             "goal": round_.goal,

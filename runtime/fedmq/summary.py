@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fedmq.plan import CAVEAT
 from fedmq.record import Record, Row
 
 ACCEPTED = "accepted"
@@ -16,6 +17,7 @@ def summarise(record: Record) -> dict[str, Any]:
 
     zero_shot, federated     mean over nodes of the accuracy on each one's own test split: of the frozen model, and of
                              the newest version that the node reported on
+    caveat                   what these must be read with, or nothing
     updates                  accepted, refused, by_code
     bytes                    application layer: per accepted update upwards (its frame) and downwards (all that was sent
                              down, shared out), and what its values are as float32
@@ -27,9 +29,10 @@ def summarise(record: Record) -> dict[str, Any]:
     accuracies = accuracy_by_node(record.reports(), nodes)
     seconds = [row["closed_at"] - row["opened_at"] for row in versions[1:]]
     behind = [update["staleness"] for update in accepted]
-    last = versions[-1]
+    last, meta = versions[-1], record.meta()
     return {
-        "federation": record.meta()["federation"],
+        "federation": meta["federation"],
+        "caveat": meta.get(CAVEAT, ""),
         "versions": last["version"],
         "seconds": round(last["closed_at"] - versions[0]["closed_at"], 3),
         "zero_shot": _mean([row["zero_shot"] for row in accuracies]),

@@ -2,6 +2,7 @@
 
 A method says what travels (the names and shapes of its params, and their values at version 0), how features pass
 through it (in numpy, so that a device classifies without torch) and how it is trained (a torch module and a loss).
+One that adapts to a target domain also has a companion (`fedmq_models.companion`), which stays on the node.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fedmq_models.errors import OptionInvalid
+from fedmq_models.methods.faaclip import FaaClip
+from fedmq_models.methods.facmic import Facmic
+from fedmq_models.methods.feature_adaptation import Norm
 from fedmq_models.methods.fedclip import FedClip
 
 if TYPE_CHECKING:
@@ -49,7 +53,14 @@ class Method(Protocol):
         """
 
 
-METHODS: Mapping[str, Method] = {method.name: method for method in (FedClip(),)}
+_METHODS: tuple[Method, ...] = (
+    FedClip(),
+    FaaClip("faaclip", Norm.LAYER),
+    FaaClip("faaclip-reference", Norm.BATCH),
+    Facmic("facmic", Norm.LAYER),
+    Facmic("facmic-reference", Norm.BATCH),
+)
+METHODS: Mapping[str, Method] = {method.name: method for method in _METHODS}
 
 
 def method(name: str) -> Method:
