@@ -14,7 +14,11 @@ from pydantic import Field
 
 from fedmq_models.errors import OptionInvalid
 from fedmq_models.examples import Examples
-from fedmq_models.methods import method
+from fedmq_models.methods import method, version_0
+from fedmq_models.methods.linear import Linear
+from fedmq_models.model import Model
+from fedmq_models.sharing import shared
+from fedmq_models.terms import Moon, Prox, Term
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +35,9 @@ class Training:
     optimizer      adam couples its weight decay with the gradient, as FedCLIP does; adamw does not
     epochs         passes over the local examples, unless `steps` is set: that many batches, whatever the examples
     batch_size     examples per step; a last batch of one is left out, as in FedCLIP
+    share          parts of the params that travel (`sharing`); none leaves it to the method
+    prox           how strongly what travels is drawn back to the version that it began at (`terms.prox`)
+    moon           weight of the contrast between this model, that version and this node's last (`terms.moon`)
 
     FedCLIP's own values: adam, lr 5e-5, betas (0.9, 0.98), eps 1e-6, weight_decay 0.2, batch_size 32, epochs 1.
     """
@@ -46,16 +53,23 @@ class Training:
     epochs: Annotated[int, Field(ge=1)] = 1
     steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=2)] = 32
+    share: tuple[str, ...] = ()
+    prox: Annotated[float, Field(ge=0)] = 0.0
+    moon: Annotated[float, Field(ge=0)] = 0.0
 
     def __post_init__(self) -> None:
-        losses = method(self.method).losses
-        if self.loss not in losses:
-            raise OptionInvalid(f"task.loss is {self.loss!r}; {self.method} has {', '.join(losses)}")
+        how = method(self.method)
+        if self.loss not in how.losses:
+            raise OptionInvalid(f"task.loss is {self.loss!r}; {self.method} has {', '.join(how.losses)}")
+        if self.moon and isinstance(how, Linear):
+            raise OptionInvalid(
+                f"task.moon is {self.moon:g}, but {self.method} has no adapter: its features never move"
+            )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a local run gave: the params, the steps that it took, and the mean loss over them."""
+    """What a local run gave: the params, the steps that it took, and their mean loss on the examples, without terms."""
 
     params: dict[str, Array]
     steps: int
@@ -70,33 +84,45 @@ def fit(
     logit_scale: float,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
+    previous: Mapping[str, Array] | None = None,
 ) -> Fit:
     """Train once.
 
-    params       of the method, at the start
+    params       all of the method's, at the start
     examples     features as the encoder gave them; labels are rows of text
     text         (classes, d), rows of norm 1
     stop         asked before each step; when it says so, what was reached is returned
+    previous     what this node's last run gave, for `moon`; None on its first
     """
     import torch
 
-    how = method(training.method)
-    module = how.module(text.shape[1])
-    module.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in params.items()})
-    optimizer = _optimizer(training, module)
-    classes = torch.from_numpy(text)
+    model = Model(method(training.method), params, text, logit_scale)
+    terms = terms_of(training, model, params, previous)
+    optimizer = _optimizer(training, model)
     total, steps = 0.0, 0
     for chosen in _batches(training, len(examples), np.random.default_rng(seed)):
         if stop():
             break
-        adapted = module(torch.from_numpy(examples.batch(chosen)))
-        loss = how.loss(training.loss, adapted, torch.from_numpy(examples.labels[chosen]), classes, logit_scale)
+        features, labels = torch.from_numpy(examples.batch(chosen)), torch.from_numpy(examples.labels[chosen])
+        adapted = model.adapter(features)
+        loss = model.loss(training.loss, adapted, labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        sum((term(features, adapted) for term in terms), loss).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total, steps = total + float(loss.detach()), steps + 1
-    trained = {name: value.detach().numpy() for name, value in module.state_dict().items()}
-    return Fit(trained, steps, total / steps if steps else 0.0)
+    return Fit(model.params(), steps, total / steps if steps else 0.0)
+
+
+def terms_of(
+    training: Training, model: Model, params: Mapping[str, Array], previous: Mapping[str, Array] | None
+) -> list[Term]:
+    """Return what is added to the loss of each batch."""
+    terms: list[Term] = []
+    if training.prox:
+        terms.append(Prox(training.prox, model, shared(model.how, training.share, params)))
+    if training.moon and previous is not None:
+        terms.append(Moon(training.moon, model, previous))
+    return terms
 
 
 def warm_up(training: Training, threads: int) -> None:
@@ -104,16 +130,17 @@ def warm_up(training: Training, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    start = method(training.method).start(2, np.random.default_rng(0))
+    text = np.eye(2, dtype=np.float32)
+    start = version_0(method(training.method), text, 1.0, np.random.default_rng(0))
     two = Examples(np.eye(2, dtype=np.float32), np.arange(2), np.arange(2))
-    fit(training, start, two, np.eye(2, dtype=np.float32), 1.0, seed=0)
+    fit(training, start, two, text, 1.0, seed=0)
 
 
-def _optimizer(training: Training, module: "torch.nn.Module") -> "torch.optim.Optimizer":
+def _optimizer(training: Training, model: Model) -> "torch.optim.Optimizer":
     from torch import optim
 
     # Fused: an adapter's step is bound by memory, and one pass over it takes a third less than ten.
-    parameters, decay = module.parameters(), training.weight_decay
+    parameters, decay = model.trainable(), training.weight_decay
     if training.optimizer == "sgd":
         return optim.SGD(parameters, lr=training.lr, momentum=training.momentum, weight_decay=decay, fused=True)
     kind = optim.Adam if training.optimizer == "adam" else optim.AdamW

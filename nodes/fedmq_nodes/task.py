@@ -7,6 +7,7 @@ text features, so that all nodes classify against the same ones whatever bundle 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from fedmq.delta import Schema, gather
+from fedmq.delta import Params, Schema, gather
 from fedmq.plan import Job
 from fedmq_models import bundle as bundles
 from fedmq_models.bundle import Bundle
-from fedmq_models.methods import METHODS, method
+from fedmq_models.methods import METHODS, Method, method, version_0
+from fedmq_models.sharing import shared
 from fedmq_models.training import Training
-from fedmq_nodes.errors import TaskUnknown
+from fedmq_nodes.errors import StateUnusable, TaskUnknown
 
 _TRAINING = TypeAdapter(Training)
 
@@ -38,16 +40,42 @@ class Task:
     logit_scale: float
     text: NDArray[np.float32] = field(repr=False)
 
+    @property
+    def how(self) -> Method:
+        """The method."""
+        return method(self.training.method)
+
+    def begin(self, seed: int) -> dict[str, NDArray[np.float32]]:
+        """Return all params as they begin."""
+        return version_0(self.how, self.text, self.logit_scale, np.random.default_rng(seed))
+
+    @cached_property
+    def fresh(self) -> dict[str, NDArray[np.float32]]:
+        """All params as they begin on a node: the same on every one."""
+        return self.begin(0)
+
+    def parted(self, params: Mapping[str, NDArray[np.float32]]) -> tuple[Params, Params | None]:
+        """Return what travels of these params, and what stays: None is nothing."""
+        travels = shared(self.how, self.training.share, params)
+        stays = {name: value for name, value in params.items() if name not in travels}
+        return gather({name: params[name] for name in travels}), gather(stays) if stays else None
+
+    def whole(self, version: Params, personal: Params | None) -> dict[str, NDArray[np.float32]]:
+        """Return all params in the method's order: a version, and a node's own part, or how that begins."""
+        own = {} if personal is None else personal.named()
+        return self.fresh | version.named() | own
+
 
 def job(bundle: Bundle, training: Training, seed: int = 0) -> Job:
     """Return what the aggregator needs to know: what must agree, the task to send, and version 0."""
-    start = method(training.method).start(bundle.dim, np.random.default_rng(seed))
+    whole = Task(training, bundle.labels, bundle.logit_scale, bundle.text)
+    start, _ = whole.parted(whole.begin(seed))
     task = {"training": asdict(training), "logit_scale": bundle.logit_scale}
     # The labels travel as bytes among the arrays: there may be more of them than an envelope holds.
     labels = np.frombuffer(json.dumps(bundle.labels).encode(), dtype=np.uint8)
     arrays = save({"text": bundle.text, "labels": labels})
     notes = {"bundle": bundles.reference(bundle), "task": json.dumps(task)}
-    return Job(bundle.feature_space, bundle.dim, training.method, task, arrays, gather(start), notes)
+    return Job(bundle.feature_space, bundle.dim, training.method, task, arrays, start, notes)
 
 
 def understand(task: Mapping[str, Any], arrays: bytes) -> Task:
@@ -64,11 +92,18 @@ def understand(task: Mapping[str, Any], arrays: bytes) -> Task:
         raise TaskUnknown(f"the aggregator's task is not understood here: {error}; upgrade this node") from error
 
 
-def require_same(task: Task, schema: Schema) -> None:
-    """Raise TaskUnknown, with both, unless this node's method has the names and shapes of the federation's params."""
-    own = Schema.of(method(task.training.method).start(task.text.shape[1], np.random.default_rng(0)))
-    if own != schema:
-        raise TaskUnknown(f"the federation's {task.training.method} has {schema}; here it has {own}; upgrade the older")
+def require_same(task: Task, schema: Schema, personal: Params | None = None) -> None:
+    """Raise TaskUnknown, with both, unless this node's method has the names and shapes of the federation's params.
+
+    personal     what this node has kept of its own, whose names and shapes must be the method's too: StateUnusable
+    """
+    travels, stays = task.parted(task.fresh)
+    if travels.schema != schema:
+        name = task.training.method
+        raise TaskUnknown(f"the federation's {name} has {schema}; here it has {travels.schema}; upgrade the older")
+    if personal is not None and (stays is None or stays.schema != personal.schema):
+        wanted = "nothing" if stays is None else stays.schema
+        raise StateUnusable(f"this node has kept {personal.schema}, the task keeps {wanted}; give it another --state")
 
 
 def methods() -> tuple[str, ...]:

@@ -176,12 +176,13 @@ class Aggregator:
             case Ping():
                 self._reception.pulse(member, message)
             case Report():
-                if message.correct > message.examples or (message.version or 0) > self.version:
-                    right = f"{message.correct} of {message.examples} right with version {message.version}"
+                most = max(message.correct, message.personal or 0)
+                if most > message.examples or (message.version or 0) > self.version:
+                    right = f"{most} of {message.examples} right with version {message.version}"
                     raise Unexpected(f"a report of {right}; the newest is {self.version}")
                 member.note(message)
-                entry = ReportEntry(now, peer, message.version, message.examples, message.correct, message.loss)
-                self._journal.add(entry)
+                measured = (message.version, message.examples, message.correct, message.loss, message.personal)
+                self._journal.add(ReportEntry(now, peer, *measured))
             case Bye():
                 self._reception.part(member, message.reason, left=True, now=now)
         return None

@@ -49,11 +49,15 @@ def status(aggregator: Aggregator, now: float) -> Status:
 
 
 def accuracy(members: Iterable[Member]) -> dict[str, float | int | None]:
-    """Return the mean of what each node last reported, and of its frozen model; `version` is the newest among them."""
+    """Return the mean of what each node last reported, and of its frozen model; `version` is the newest among them.
+
+    personal     over those nodes that have a part of their own, with it
+    """
     known = list(members)
     return {
         "version": max((member.reported for member in known), default=-1),
         "federated": _mean(member.accuracy for member in known),
+        "personal": _mean(member.personal for member in known),
         "zero_shot": _mean(member.zero_shot for member in known),
     }
 
@@ -106,6 +110,7 @@ def _node(aggregator: Aggregator, member: Member) -> dict[str, Any]:
         "bytes_down": member.bytes_down,
         "strikes": member.strikes,
         "accuracy": member.accuracy,
+        "personal": member.personal,
         "reason": member.reason,
         "awaited": member.peer in aggregator.collector.round.waiting_for,
     }
