@@ -24,8 +24,8 @@ def test_a_sync_federation_is_fedavg_of_its_local_runs(training: Training, by: s
     counts = {name: len(data.train) if by == "examples" else 1 for name, data in DATA.items()}
     for version in range(3):
         runs = {
-            name: fit(training, params, data.train, text(), SCALE, seed(len(name), version), previous=last[name]).params
-            for name, data in DATA.items()
+            name: fit(training, params, data.train, text(), SCALE, seed(at, version), previous=last[name]).params
+            for at, (name, data) in enumerate(DATA.items())
         }
         last |= runs
         weights = [counts[name] for name in runs]

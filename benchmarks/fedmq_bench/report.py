@@ -180,6 +180,16 @@ def _kills(row: Row) -> Line:
     )
 
 
+def _baselines(row: Row) -> Line:
+    own = "" if row["personal"] is None else f", personal {row['personal']:.1%}"
+    return Line(
+        f"{row['method']} on {row['dataset']} with {row['encoder']}, {row['split']} held out, {row['rounds']} rounds, "
+        f"seed {row['seeds'][0]}",
+        f"held out {row['held_out']:.1%}; participants {row['participants']:.1%}{own}, worst {row['worst_node']:.1%}; "
+        f"{row['bytes_total'] / 1e6:.2f} MB in all",
+    )
+
+
 def _startup(row: Row) -> Line:
     return Line(
         "`fedmq --help`",
@@ -206,6 +216,7 @@ _CASES: Mapping[str, _Case] = {
     "load": _Case(_load, ("link", "nodes")),
     "kills": _Case(_kills, ("link", "kills")),
     "memory": _Case(_memory, ("nodes", "codec")),
+    "baselines": _Case(_baselines, ("dataset", "method", "split", "seeds")),
     "startup": _Case(_startup),
 }
 
