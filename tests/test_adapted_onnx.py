@@ -77,7 +77,7 @@ def test_the_file_of_any_method_gives_the_logits_of_its_own_arithmetic(
     name: str, linear: Bundle, tmp_path: Path
 ) -> None:
     how, rng = method(name), np.random.default_rng(4)
-    begun = version_0(how, linear.text, linear.logit_scale, rng)
+    begun = version_0(how, linear.text, rng)
     weights = {key: value + rng.normal(0, 0.3, value.shape).astype(np.float32) for key, value in begun.items()}
     out = tmp_path / "adapted.onnx"
     path = export_adapted(linear, how.middle(weights), out, method=name, head=weights.get(HEAD))

@@ -27,8 +27,7 @@ class Model:
 
         self.how = how
         self.adapter = loaded(how, params, text.shape[1])
-        rows, self._scale = compared(params, text, logit_scale)
-        self.classes = torch.from_numpy(rows.copy())
+        self.classes, self._scale = torch.from_numpy(compared(params, text).copy()), logit_scale
         self.classes.requires_grad_(HEAD in params)
         self._names = tuple(params)
 

@@ -131,7 +131,7 @@ def warm_up(training: Training, threads: int) -> None:
 
     torch.set_num_threads(threads)
     text = np.eye(2, dtype=np.float32)
-    start = version_0(method(training.method), text, 1.0, np.random.default_rng(0))
+    start = version_0(method(training.method), text, np.random.default_rng(0))
     two = Examples(np.eye(2, dtype=np.float32), np.arange(2), np.arange(2))
     fit(training, start, two, text, 1.0, seed=0)
 

@@ -47,7 +47,7 @@ class Task:
 
     def begin(self, seed: int) -> dict[str, NDArray[np.float32]]:
         """Return all params as they begin."""
-        return version_0(self.how, self.text, self.logit_scale, np.random.default_rng(seed))
+        return version_0(self.how, self.text, np.random.default_rng(seed))
 
     @cached_property
     def fresh(self) -> dict[str, NDArray[np.float32]]:

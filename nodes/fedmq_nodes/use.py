@@ -60,7 +60,7 @@ class Learned:
                 f"bundle {found.name} has {found.feature_space[:16]}; name the run's own with --bundle"
             )
         how = method(meta["method"])
-        whole = version_0(how, found.text, found.logit_scale, np.random.default_rng(0)) | params.named()
+        whole = version_0(how, found.text, np.random.default_rng(0)) | params.named()
         if personal is not None:
             whole |= state.personal(personal, meta.get("run", "")).named()
         return cls(number, whole, how, found)

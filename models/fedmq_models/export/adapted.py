@@ -49,7 +49,7 @@ def export_adapted(
 ) -> Path:
     """Write pixels (batch, 3, size, size) float32 -> logits (batch, classes) float32 to one file, in one step.
 
-    head     (classes, dim) what adapted features are compared with; None is the text times the logit scale
+    head     (classes, dim) what adapted features are compared with; None is the bundle's text
 
     The file's metadata carry labels and preprocessing as JSON, `version`, `method`, and what names the bundle. An
     encoder in fp16 keeps its precision inside; what surrounds it is float32.
@@ -67,7 +67,7 @@ def export_adapted(
         raise SourceUnreadable(f"{path} cannot be read as ONNX: {first_line(fault)}") from fault
     graph, features = _opened(onnx, model, bundle, how.size)
     unit = graph.normalised(middle(graph, features))
-    rows = np.float32(bundle.logit_scale) * bundle.text if head is None else head
+    rows = np.float32(bundle.logit_scale) * (bundle.text if head is None else head)
     _finish(onnx, graph, graph.linear(unit, "classes", rows, None), len(bundle.labels))
     entries = {
         "fedmq.labels": json.dumps(bundle.labels, ensure_ascii=False),

@@ -57,7 +57,7 @@ class Method(Protocol):
 
         adapted      (b, dim) from the module
         labels       (b,) int64, rows of text
-        text         (classes, dim), rows of norm 1; or a head, whose logit_scale is 1
+        text         (classes, dim), rows of norm 1; or a head
         """
 
 
@@ -72,12 +72,12 @@ def method(name: str) -> Method:
         raise OptionInvalid(f"no method named {name!r}; there are {', '.join(METHODS)}") from None
 
 
-def version_0(how: Method, text: Array, logit_scale: float, rng: Generator) -> dict[str, Array]:
+def version_0(how: Method, text: Array, rng: Generator) -> dict[str, Array]:
     """Return all params of a method as a federation begins with them, head first."""
     adapter = how.start(text.shape[1], rng)
-    return head.beginning(text, logit_scale) | adapter if how.head else adapter
+    return head.beginning(text) | adapter if how.head else adapter
 
 
 def logits(how: Method, params: Mapping[str, Array], features: Array, text: Array, logit_scale: float) -> Array:
     """Return logits (n, classes) of features (n, dim) through the adapter, against the head or the text."""
-    return classifier.logits(how.adapt(params, features), *head.compared(params, text, logit_scale))
+    return classifier.logits(how.adapt(params, features), head.compared(params, text), logit_scale)

@@ -10,7 +10,7 @@ def class_loss(adapted: "Tensor", labels: "Tensor", text: "Tensor", logit_scale:
     """Return the cross-entropy over all classes of logit_scale * cosine-like logits.
 
     adapted    (b, dim), of any norm
-    text       (classes, dim): text features of norm 1, or a head, whose logit scale is 1
+    text       (classes, dim): text features of norm 1, or a head
     """
     from torch.nn.functional import cross_entropy, normalize
 
