@@ -78,6 +78,7 @@ MESSAGES: dict[str, Message] = {
     "verdict": VERDICT,
     "report": Report(session=7, version=41, examples=334, correct=290, loss=0.5),
     "report-frozen": Report(session=7, version=None, examples=334, correct=166),
+    "report-personal": Report(session=7, version=41, examples=334, correct=290, loss=0.5, personal=301),
     "ping": Ping(session=7, version=41, activity="training", done=3, total=16),
     "pong": Pong(session=7, version=41),
     "bye": Bye(session=7, reason="finished", version=50),

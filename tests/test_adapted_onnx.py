@@ -17,7 +17,8 @@ from fedmq_models.bundle import Bundle, Preprocess
 from fedmq_models.encode import Encoder, read_pixels
 from fedmq_models.errors import BundleMismatch, BundleUnreadable, BundleUnwritable, ExportUnavailable
 from fedmq_models.export import export_adapted, zero_shot
-from fedmq_models.methods import method
+from fedmq_models.methods import METHODS, logits, method, version_0
+from fedmq_models.methods.head import HEAD
 from test_encoder import mobilenet
 
 SIZE, DIM = linear_encoder.SIZE, linear_encoder.DIM
@@ -69,6 +70,20 @@ def test_the_file_and_the_methods_own_arithmetic_agree_to_1e_5_on_cosines(linear
     features = FEDCLIP.adapt(weights, Encoder(linear, "cpu").encode(noise(8)))
     expected = classifier.logits(features, linear.text, linear.logit_scale)
     np.testing.assert_allclose(run(path, noise(8)) / 20, expected / 20, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_file_of_any_method_gives_the_logits_of_its_own_arithmetic(
+    name: str, linear: Bundle, tmp_path: Path
+) -> None:
+    how, rng = method(name), np.random.default_rng(4)
+    begun = version_0(how, linear.text, rng)
+    weights = {key: value + rng.normal(0, 0.3, value.shape).astype(np.float32) for key, value in begun.items()}
+    out = tmp_path / "adapted.onnx"
+    path = export_adapted(linear, how.middle(weights), out, method=name, head=weights.get(HEAD))
+    features = 10 * linear_encoder.features(noise(8))
+    expected = logits(how, weights, features, linear.text, linear.logit_scale)
+    np.testing.assert_allclose(run(path, noise(8)), expected, atol=2e-3)
 
 
 def test_without_an_adapter_the_file_is_zero_shot(linear: Bundle, tmp_path: Path) -> None:

@@ -323,10 +323,15 @@ def test_reports_in_any_order_leave_the_newest() -> None:
     member = desk.aggregator.roster.members["a"]
     for report in (Report(100, 4, 10, 7), Report(100, None, 10, 5), Report(100, 3, 10, 1), Report(100, 4, 0, 0)):
         member.note(report)
-    assert (member.zero_shot, member.accuracy, member.reported) == (0.5, 0.7, 4)
+    assert (member.zero_shot, member.accuracy, member.reported, member.personal) == (0.5, 0.7, 4, None)
+    member.note(Report(100, 5, 10, 7, personal=9))
+    assert (member.accuracy, member.reported, member.personal) == (0.7, 5, 0.9)
 
 
-@pytest.mark.parametrize("lie", [Report(100, 0, 10, 11), Report(100, 1, 10, 7), Report(100, 2**62, 10, 7)])
+@pytest.mark.parametrize(
+    "lie",
+    [Report(100, 0, 10, 11), Report(100, 1, 10, 7), Report(100, 2**62, 10, 7), Report(100, 0, 10, 7, personal=11)],
+)
 def test_a_report_that_cannot_be_is_a_strike_and_not_kept(lie: Report) -> None:
     desk = Desk()
     desk.join("a")

@@ -10,6 +10,7 @@ from typing import Any
 from fedmq import config
 from fedmq.config import Federation
 from fedmq.rounds import PRESETS
+from fedmq_models.methods import METHODS, Adapting
 from fedmq_models.training import Training
 from fedmq_nodes import fleetfile
 
@@ -44,6 +45,12 @@ def test_every_setting_stands_in_the_page_with_its_default() -> None:
     known = {**dict(settings(Federation("x"))), **{f"task.{key}": value for key, value in settings(Training())}}
     del known["task"], known["federation"]  # a table, and the one key without a default
     assert read == {key: plain(value) for key, value in known.items()}
+
+
+def test_every_method_stands_in_the_page_with_what_stays_on_a_node() -> None:
+    told = dict(re.findall(r"^\| \*\*`([a-z-]+)`\*\* \|.*\| (.*?) ?\|$", PAGE.read_text(), re.MULTILINE))
+    known = {name: bool(how.stays or (isinstance(how, Adapting) and how.keeps)) for name, how in METHODS.items()}
+    assert {name: bool(stays) for name, stays in told.items()} == known
 
 
 def test_every_preset_stands_in_the_page_with_what_it_sets() -> None:

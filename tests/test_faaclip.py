@@ -13,8 +13,9 @@ from torch import nn
 from fedmq_models.examples import Examples
 from fedmq_models.methods import METHODS, method
 from fedmq_models.methods.faaclip import Adversary, domain_head, reversed_gradient
+from fedmq_models.methods.feature_adaptation import FeatureAdaptation
 from fedmq_models.target import Target
-from fedmq_models.training import Training, accompany, fit
+from fedmq_models.training import Training, fit, terms_of
 
 DIM, CLASSES, SCALE, SEED, BATCH = 16, 5, 20.0, 11, 8
 PAPER = Training(
@@ -47,7 +48,7 @@ def start(name: str) -> dict[str, NDArray[np.float32]]:
 
 
 def adversary(training: Training) -> Adversary:
-    found = accompany(training, POOL, TEXT, SCALE, seed=4)
+    (found,) = terms_of(training, POOL, seed=4)
     assert isinstance(found, Adversary)
     return found
 
@@ -142,44 +143,44 @@ def apart(found: dict[str, NDArray[np.float32]], expected: dict[str, torch.Tenso
     ("training", "published"), [(PAPER, True), (OURS, False), (GANIN, False)], ids=["published", "ours", "both sides"]
 )
 def test_one_local_epoch_equals_a_loop_written_from_the_specification(training: Training, published: bool) -> None:
-    data, companion = examples(BATCH * 5 + 3), adversary(training)
-    loop = Loop(training, companion.head, published)
-    found = fit(training, start(training.method), data, TEXT, SCALE, SEED, companion=companion)
+    data, term = examples(BATCH * 5 + 3), adversary(training)
+    loop = Loop(training, term.head, published)
+    found = fit(training, start(training.method), data, TEXT, SCALE, SEED, terms=[term])
     assert apart(found.params, loop.epoch(data, SEED)) <= 1e-6
     # A bias before a batch norm has no gradient but rounding errors, which Adam makes steps of.
     unmoved = {"0.bias", "3.bias", "1.running_mean", "4.running_mean", "1.num_batches_tracked", "4.num_batches_tracked"}
-    compared = companion.head.state_dict().keys() - unmoved
-    head = [float((companion.head.state_dict()[n] - loop.head.state_dict()[n]).abs().max()) for n in compared]
+    compared = term.head.state_dict().keys() - unmoved
+    head = [float((term.head.state_dict()[n] - loop.head.state_dict()[n]).abs().max()) for n in compared]
     assert max(head) <= 1e-6
     assert np.abs(found.params["3.weight"] - start(training.method)["3.weight"]).max() > 1e-4
 
 
 def test_as_published_the_optimizers_moments_go_on_from_one_local_run_to_the_next() -> None:
-    data, companion = examples(BATCH * 3), adversary(PAPER)
-    loop = Loop(PAPER, companion.head, True)
+    data, term = examples(BATCH * 3), adversary(PAPER)
+    loop = Loop(PAPER, term.head, True)
     params = start(PAPER.method)
     for seed in (SEED, SEED + 1):
-        params = fit(PAPER, params, data, TEXT, SCALE, seed, companion=companion).params
+        params = fit(PAPER, params, data, TEXT, SCALE, seed, terms=[term]).params
         expected = loop.epoch(data, seed)
     assert apart(params, expected) <= 1e-6
-    fresh = fit(PAPER, params, data, TEXT, SCALE, SEED, companion=adversary(PAPER)).params
+    fresh = fit(PAPER, params, data, TEXT, SCALE, SEED, terms=[adversary(PAPER)]).params
     assert apart(fresh, loop.epoch(data, SEED)) > 1e-5
 
 
 def test_the_head_of_a_node_learns_on_from_one_local_run_to_the_next_and_never_travels() -> None:
-    companion = adversary(OURS)
-    before = {name: value.clone() for name, value in companion.head.state_dict().items()}
-    first = fit(OURS, start("faaclip"), examples(40), TEXT, SCALE, SEED, companion=companion)
-    middle = {name: value.clone() for name, value in companion.head.state_dict().items()}
-    fit(OURS, first.params, examples(40), TEXT, SCALE, SEED, companion=companion)
+    term = adversary(OURS)
+    before = {name: value.clone() for name, value in term.head.state_dict().items()}
+    first = fit(OURS, start("faaclip"), examples(40), TEXT, SCALE, SEED, terms=[term])
+    middle = {name: value.clone() for name, value in term.head.state_dict().items()}
+    fit(OURS, first.params, examples(40), TEXT, SCALE, SEED, terms=[term])
     assert not torch.equal(before["0.weight"], middle["0.weight"])
-    assert not torch.equal(middle["0.weight"], companion.head.state_dict()["0.weight"])
+    assert not torch.equal(middle["0.weight"], term.head.state_dict()["0.weight"])
     assert first.params.keys() == start("faaclip").keys()
 
 
 def test_the_first_step_of_the_ramp_trains_the_head_and_leaves_the_adapter_to_the_class_loss() -> None:
     data = examples(BATCH)
-    with_head = fit(OURS, start("faaclip"), data, TEXT, SCALE, SEED, companion=adversary(OURS))
+    with_head = fit(OURS, start("faaclip"), data, TEXT, SCALE, SEED, terms=[adversary(OURS)])
     without = fit(OURS, start("faaclip"), data, TEXT, SCALE, SEED)
     assert with_head.steps == 1
     # Adam takes the same step for a gradient of -0 as for one of 0, and for one of 1e-30 as for one of 1.
@@ -189,7 +190,7 @@ def test_the_first_step_of_the_ramp_trains_the_head_and_leaves_the_adapter_to_th
 def test_the_same_seed_gives_the_same_params_and_another_draws_other_targets() -> None:
     data = examples(40)
     runs = [
-        fit(OURS, start("faaclip"), data, TEXT, SCALE, seed, companion=adversary(OURS)).params["0.weight"]
+        fit(OURS, start("faaclip"), data, TEXT, SCALE, seed, terms=[adversary(OURS)]).params["0.weight"]
         for seed in (SEED, SEED, SEED + 1)
     ]
     assert (runs[0] == runs[1]).all()
@@ -215,7 +216,7 @@ def test_the_reversed_gradient_is_minus_strength_times_a_finite_difference(stren
         assert float(at.grad[row, column]) == pytest.approx(-strength * slope, rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "fedclip"])
+@pytest.mark.parametrize("name", [name for name, how in METHODS.items() if isinstance(how, FeatureAdaptation)])
 def test_the_adapter_has_526336_trained_params_at_512_dimensions_and_its_state_names(name: str) -> None:
     how = method(name)
     params, module = how.start(512, np.random.default_rng(0)), how.module(512)

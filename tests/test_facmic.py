@@ -12,7 +12,7 @@ from torch import nn
 from fedmq_models.methods import method
 from fedmq_models.methods.facmic import local_mmd
 from fedmq_models.target import Target
-from fedmq_models.training import Training, accompany, fit
+from fedmq_models.training import Training, fit, terms_of
 from test_faaclip import BATCH, CLASSES, DIM, POOL, SCALE, SEED, TEXT, apart, drawn, examples, rows
 
 PAPER = Training(
@@ -138,8 +138,7 @@ def test_one_local_epoch_equals_a_loop_written_from_the_specification(training: 
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    companion = accompany(training, POOL, TEXT, SCALE, seed=4)
-    found = fit(training, start, data, TEXT, SCALE, SEED, companion=companion).params
+    found = fit(training, start, data, TEXT, SCALE, SEED, terms=terms_of(training, POOL, seed=4)).params
     state = {name: value for name, value in fam.state_dict().items() if "num_batches" not in name}
     assert apart(found, state) <= 1e-6
     without = fit(training, start, data, TEXT, SCALE, SEED).params

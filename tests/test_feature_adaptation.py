@@ -13,10 +13,10 @@ from fedmq_models import classifier
 from fedmq_models.encode import Encoder
 from fedmq_models.errors import BundleMismatch
 from fedmq_models.export import export_adapted
-from fedmq_models.methods import METHODS, method
+from fedmq_models.methods import METHODS, Adapting, method
 
 DIM, SIZE = linear_encoder.DIM, linear_encoder.SIZE
-ADAPTING = [name for name in METHODS if name != "fedclip"]
+ADAPTING = [name for name, how in METHODS.items() if isinstance(how, Adapting)]
 Array = NDArray[np.float32]
 
 

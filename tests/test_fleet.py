@@ -120,6 +120,25 @@ def test_up_runs_a_fleet_to_its_end_holding_a_node_out_and_reports_it() -> None:
     assert loads == []
 
 
+def test_what_a_node_keeps_to_itself_is_in_its_state_alone_and_makes_its_own_model() -> None:
+    path = fleet_file("abc", versions=3, more='state = "state"\n')
+    chosen = ["--set", "rounds.preset=sync", "--set", "task.method=fedot", "--set", "task.lr=0.1"]
+    (summary,) = map(json.loads, fedmq("up", str(path), *chosen, "--set", "task.epochs=5", "--json").splitlines())
+    assert summary["personal"] > summary["federated"] >= summary["zero_shot"]
+    assert summary["bytes"]["fp32_per_update"] == 4 * 3 * 8
+    with Record.open(Path(summary["run"]) / LEDGER) as record:
+        assert [name for name, _ in record.schema().entries] == ["head.weight"]
+    page = Path(fedmq("report", summary["run"]).split()[-1]).read_text()
+    assert "personal: with each node's own part" in page.replace("&#39;", "'")
+    (own,) = Path("state").glob("a-*")
+    evaluated = [
+        json.loads(fedmq("eval", summary["run"], "--features", "a.npz", "--json", *more))
+        for more in ([], ["--personal", str(own)])
+    ]
+    assert evaluated[1]["federated"] > evaluated[0]["federated"]
+    assert use.Learned.of(Path(summary["run"]), personal=own).params["rotation.blocks"].any()
+
+
 def test_a_fleet_that_can_never_begin_ends_with_the_words_of_the_node_that_failed() -> None:
     for node, label in (("a", "tree"), ("b", "zebra")):
         folder = Path(node) / label

@@ -11,6 +11,7 @@ import pytest
 import ledgers
 from fedmq import segments
 from fedmq.errors import LedgerUnusable
+from fedmq.journal import ReportEntry
 from fedmq.ledger import Keeping
 from fedmq.past import Past
 from fedmq.replay import Outcome, replay
@@ -61,6 +62,23 @@ def test_after_a_migration_what_is_committed_next_can_be_replayed(golden: Path) 
     found = [one.outcome for one in replay(reading(golden))]
     assert found == [Outcome.CANNOT] * 6 + [Outcome.SAME] * 3
     assert {row["settings"] for row in reading(golden).versions()} == {None, 1}
+
+
+def test_a_column_that_came_later_is_added_to_a_file_of_either_format_and_read_as_null_where_it_is_not(
+    golden: Path, tmp_path: Path
+) -> None:
+    ours = tmp_path / "ours"
+    opened(ours).close()
+    with closing(sqlite3.connect(ours)) as connection:
+        connection.execute("alter table reports drop column personal")
+    for path in (golden, ours):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("insert into reports (node, version, at, examples, correct) values ('a', 1, 1.0, 10, 7)")
+        before = reading(path).reports()
+        ledger = opened(path)
+        ledger.keep([ReportEntry(2.0, "b", 1, 10, 7, 0.5, personal=9)], 2.0)
+        after = [(row["node"], row["personal"]) for row in reading(path).reports()]
+        assert ({row["personal"] for row in before}, after[-2:]) == ({None}, [("a", None), ("b", 9)])
 
 
 def test_the_format_before_is_read_without_being_migrated(golden: Path) -> None:

@@ -27,6 +27,7 @@ LATER: dict[str, dict[str, Any]] = {
     "verdict": {"retry_after_s": 0.0, "weight": 0.0},
     "update": {"loss": 0.0, "train_s": 0.0, "steps": 0},
     "model-since": {"digest": b""},
+    "report-personal": {"loss": 0.0, "personal": None},
     "ping": {"done": 0, "total": 0},
 }
 UNKNOWN = {"priority": 3, "shard": [1, 2], "sealed": {"key": b"\x00" * 32, "nested": [None, True]}, "": "empty"}

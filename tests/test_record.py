@@ -48,7 +48,7 @@ def test_a_row_has_the_columns_of_its_table_by_name(tmp_path: Path) -> None:
         NodeEntry(1.0, "key-a", "a", "idle", "", 10, 5, 100, 200, 1),
         update("key-a", 1, 2.0, 0),
         version(1),
-        ReportEntry(3.0, "key-a", 1, 5, 4, 0.5),
+        ReportEntry(3.0, "key-a", 1, 5, 4, 0.5, 5),
         EventEntry(4.0, "info", "round.closed", {"version": 1, "path": Path("x")}),
     )
     assert record.nodes() == [
@@ -108,7 +108,8 @@ def test_a_row_has_the_columns_of_its_table_by_name(tmp_path: Path) -> None:
         "down_application": 1000,
         "settings": 1,
     }
-    assert record.reports() == [{"node": "key-a", "version": 1, "at": 3.0, "examples": 5, "correct": 4, "loss": 0.5}]
+    report = {"node": "key-a", "version": 1, "at": 3.0, "examples": 5, "correct": 4, "loss": 0.5, "personal": 5}
+    assert record.reports() == [report]
     ((event),) = record.events()
     assert (event["level"], event["event"], json.loads(event["fields"])) == (
         "info",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedmq.delta import Arrays, Delta
+from fedmq.delta import Arrays, Delta, Params, Schema
 from fedmq.effects import Log
 from fedmq.memory import Memory
 from fedmq.messages import Update
@@ -20,7 +20,8 @@ from strategies import arrays, tries
 
 WHO = {"name": "edge", "federation": "", "feature_space": "a" * 64}
 UPDATE = Update(7, 4, 2, "int8", examples=10, steps=3, loss=0.5, train_s=1.5, payload=bytes(range(27)))
-MEMORY = Memory("one", 3, UPDATE, Delta(params(0.25)))
+OWN = params(0.5, Schema((("rotation.blocks", (2, 3, 3)),)))
+MEMORY = Memory("one", 3, UPDATE, Delta(params(0.25)), OWN)
 
 
 def opened(folder: Path, logs: list[Log], who: dict[str, str] = WHO) -> state.State:
@@ -30,8 +31,8 @@ def opened(folder: Path, logs: list[Log], who: dict[str, str] = WHO) -> state.St
 
 def same(a: Memory, b: Memory) -> bool:
     def values(memory: Memory) -> object:
-        residual = memory.residual and (memory.residual.schema, memory.residual.flat.tobytes())
-        return memory.run, memory.seq, memory.update, residual
+        parts = [part and (part.schema, part.flat.tobytes()) for part in (memory.residual, memory.personal)]
+        return memory.run, memory.seq, memory.update, parts
 
     return values(a) == values(b)
 
@@ -43,7 +44,16 @@ def written(folder: Path, memory: Memory = MEMORY) -> Path:
 
 
 @pytest.mark.parametrize(
-    "memory", [Memory(), Memory("one", 3), replace(MEMORY, residual=None), replace(MEMORY, update=None), MEMORY]
+    "memory",
+    [
+        Memory(),
+        Memory("one", 3),
+        Memory("one", 3, personal=OWN),
+        replace(MEMORY, residual=None),
+        replace(MEMORY, update=None),
+        replace(MEMORY, personal=None),
+        MEMORY,
+    ],
 )
 def test_a_memory_is_read_as_it_was_written(memory: Memory, tmp_path: Path) -> None:
     written(tmp_path, memory)
@@ -53,11 +63,12 @@ def test_a_memory_is_read_as_it_was_written(memory: Memory, tmp_path: Path) -> N
 
 
 @tries(50)
-@given(arrays(), st.binary(max_size=200), st.integers(1, 2**40))
-def test_any_residual_and_any_payload_are_read_as_they_were_written(
-    tmp_path_factory: pytest.TempPathFactory, residual: Arrays, payload: bytes, seq: int
+@given(arrays(), arrays(), st.binary(max_size=200), st.integers(1, 2**40))
+def test_any_residual_any_own_part_and_any_payload_are_read_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, residual: Arrays, own: Arrays, payload: bytes, seq: int
 ) -> None:
-    memory = Memory("one", seq - 1, replace(UPDATE, seq=seq, payload=payload), Delta(residual))
+    update = replace(UPDATE, seq=seq, payload=payload)
+    memory = Memory("one", seq - 1, update, Delta(residual), Params(own))
     folder = tmp_path_factory.mktemp("node")
     written(folder, memory)
     assert same(opened(folder, []).memory, memory)
@@ -121,6 +132,26 @@ def test_what_was_unsent_in_another_run_is_kept_beside(tmp_path: Path) -> None:
     assert opened(tmp_path, []).memory == Memory("two", 1)
     os.replace(tmp_path / "memory.one", here.path)
     assert same(opened(tmp_path, []).memory, MEMORY)
+
+
+def test_what_a_node_has_for_itself_is_kept_beside_when_it_joins_another_run(tmp_path: Path) -> None:
+    here = opened(tmp_path, [])
+    here.write(Memory("one", 3, personal=OWN))
+    here.write(Memory("two", 0))
+    os.replace(tmp_path / "memory.one", here.path)
+    assert same(opened(tmp_path, []).memory, Memory("one", 3, personal=OWN))
+
+
+def test_the_own_part_is_read_for_its_run_and_for_no_other(tmp_path: Path) -> None:
+    written(tmp_path)
+    assert state.personal(tmp_path, "one").flat.tobytes() == OWN.flat.tobytes()
+    with pytest.raises(StateUnusable, match="is of run one, not of run two"):
+        state.personal(tmp_path, "two")
+    written(tmp_path, replace(MEMORY, personal=None))
+    with pytest.raises(StateUnusable, match="has no part of a node's own"):
+        state.personal(tmp_path, "one")
+    with pytest.raises(StateUnusable, match="cannot be read as a node's state"):
+        state.personal(tmp_path / "nowhere", "one")
 
 
 def test_what_cannot_be_written_is_said_and_what_was_there_stays(

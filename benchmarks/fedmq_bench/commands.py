@@ -230,6 +230,40 @@ def kills(
 
 
 @bench.command()
+def baselines(
+    ctx: typer.Context,
+    features: Annotated[Path, typer.Option(help="File of features, with a column that says whose they are.")],
+    bundle: Annotated[str, typer.Option(help="The bundle of their encoder.")],
+    by: Annotated[str, typer.Option(metavar="COLUMN", help="The column whose values are the nodes.")] = "domains",
+    method: Annotated[
+        str,
+        typer.Option(help="zero-shot, local, or methods, as zero-shot,local,linear,fedot; local trains a linear head."),
+    ] = "zero-shot,local,linear",
+    versions: Annotated[int, typer.Option(min=1, help="Sync rounds.")] = 12,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of all tasks, such as task.lr=0.03.")
+    ] = None,
+    codec: Annotated[str, typer.Option(help="Codec of the updates.")] = "int8",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 1,
+    as_json: Json = False,
+    keep: Keep = False,
+    out: Out = None,
+) -> None:
+    """Measure what methods reach on domains, each held out in turn, beside the frozen model and nodes that stay alone.
+
+    Example: fedmq bench baselines --features pacs.npz --bundle pacs-bundle --method zero-shot,linear --set task.lr=0.03
+    """
+    from fedmq_bench import baselines as benchmark
+    from fedmq_bench import machine, options, rows
+    from fedmq_models import bundle as bundles
+
+    ways = benchmark.trainings(method, overrides or [])
+    place = benchmark.Place(features, by, bundles.load(bundle))
+    found = benchmark.measure(place, ways, versions, range(seeds), options.codecs(codec)[0], _say)
+    rows.publish(found, machine.context(_typed(ctx), 0), rows.Outlet("baselines", as_json, keep, out))
+
+
+@bench.command()
 def comm(
     ctx: typer.Context,
     codec: Annotated[

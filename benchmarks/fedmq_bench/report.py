@@ -196,6 +196,16 @@ def _comm(row: Row) -> Line:
     return Line(f"{what} as {row['codec']}{data}, {row['nodes']} nodes", "; ".join(parts), "float32", _ratio(row))
 
 
+def _baselines(row: Row) -> Line:
+    own = "" if row["personal"] is None else f", personal {row['personal']:.1%}"
+    return Line(
+        f"{row['method']} on {row['dataset']} with {row['encoder']}, {row['split']} held out, {row['rounds']} rounds, "
+        f"seed {row['seeds'][0]}{', transductive' if row['transductive'] else ''}",
+        f"held out {row['held_out']:.1%}; participants {row['participants']:.1%}{own}, worst {row['worst_node']:.1%}; "
+        f"{row['bytes_total'] / 1e6:.2f} MB in all",
+    )
+
+
 def _startup(row: Row) -> Line:
     return Line(
         "`fedmq --help`",
@@ -223,6 +233,7 @@ _CASES: Mapping[str, _Case] = {
     "kills": _Case(_kills, ("link", "kills")),
     "memory": _Case(_memory, ("nodes", "codec")),
     "comm": _Case(_comm, ("dataset", "nodes", "codec", "direction", "link_mbps", "rtt_ms")),
+    "baselines": _Case(_baselines, ("dataset", "method", "split", "seeds")),
     "startup": _Case(_startup),
 }
 

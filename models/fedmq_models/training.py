@@ -4,7 +4,7 @@ Pure given its arguments: the order of the examples comes from the seed, nothing
 starts fresh, as in FedCLIP's loop. A step at d = 512 and batch 32 is about a millisecond on one core.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fedmq_models.companion import Adapting, Companion
 from fedmq_models.errors import OptionInvalid
 from fedmq_models.examples import Examples
-from fedmq_models.methods import method
+from fedmq_models.methods import Adapting, method, version_0
+from fedmq_models.methods.linear import Linear
+from fedmq_models.model import Model
 from fedmq_models.target import Target
+from fedmq_models.terms import Moon, Prox, Term
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +36,9 @@ class Training:
     epochs         passes over the local examples, unless `steps` is set: that many batches, whatever the examples
     batch_size     examples per step; a last batch of one is left out, as in FedCLIP
     target         the domain to adapt to, of a method that does
+    share          parts of the params that travel (`sharing`); none leaves it to the method
+    prox           how strongly what travels is drawn back to the version that it began at (`terms.prox`)
+    moon           weight of the contrast between this model, that version and this node's last (`terms.moon`)
 
     FedCLIP's own values: adam, lr 5e-5, betas (0.9, 0.98), eps 1e-6, weight_decay 0.2, batch_size 32, epochs 1.
     """
@@ -50,16 +55,23 @@ class Training:
     steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=2)] = 32
     target: Target = Target()
+    share: tuple[str, ...] = ()
+    prox: Annotated[float, Field(ge=0)] = 0.0
+    moon: Annotated[float, Field(ge=0)] = 0.0
 
     def __post_init__(self) -> None:
-        losses = method(self.method).losses
-        if self.loss not in losses:
-            raise OptionInvalid(f"task.loss is {self.loss!r}; {self.method} has {', '.join(losses)}")
+        how = method(self.method)
+        if self.loss not in how.losses:
+            raise OptionInvalid(f"task.loss is {self.loss!r}; {self.method} has {', '.join(how.losses)}")
+        if self.moon and isinstance(how, Linear):
+            raise OptionInvalid(
+                f"task.moon is {self.moon:g}, but {self.method} has no adapter: its features never move"
+            )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a local run gave: the params, the steps that it took, and the mean loss over them."""
+    """What a local run gave: the params, the steps that it took, and their mean loss on the examples, without terms."""
 
     params: dict[str, Array]
     steps: int
@@ -74,50 +86,53 @@ def fit(
     logit_scale: float,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
-    companion: Companion | None = None,
+    terms: Sequence[Term] = (),
 ) -> Fit:
     """Train once.
 
-    params       of the method, at the start
+    params       all of the method's, at the start
     examples     features as the encoder gave them; labels are rows of text
     text         (classes, d), rows of norm 1
     stop         asked before each step; when it says so, what was reached is returned
-    companion    what stays on this node from one run to the next, if the method has it
+    terms        what joins the loss: this node's `terms_of` the training, the same from one run to the next
     """
     import torch
 
-    how = method(training.method)
-    module = how.module(text.shape[1])
-    module.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in params.items()})
-    optimizer = _optimizer(training, module)
-    if companion is not None:
-        companion.begin(optimizer, seed)
-    classes = torch.from_numpy(text)
+    model = Model(method(training.method), params, text, logit_scale)
+    optimizer = _optimizer(training, model)
+    for term in terms:
+        term.begin(model, optimizer, seed)
     total, steps = 0.0, 0
     for chosen in _batches(training, len(examples), np.random.default_rng(seed)):
         if stop():
             break
-        adapted = module(torch.from_numpy(examples.batch(chosen)))
-        labels = torch.from_numpy(examples.labels[chosen])
-        loss = how.loss(training.loss, adapted, labels, classes, logit_scale)
-        if companion is not None:
-            loss = loss + companion.term(module, adapted, labels)
+        features, labels = torch.from_numpy(examples.batch(chosen)), torch.from_numpy(examples.labels[chosen])
+        adapted = model.adapter(features)
+        loss = model.loss(training.loss, adapted, labels)
+        whole = sum((term(model, features, adapted, labels) for term in terms), loss)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        whole.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total, steps = total + float(loss.detach()), steps + 1
-    if companion is not None:
-        companion.end(optimizer)
-    trained = {name: value.detach().numpy() for name, value in module.state_dict().items()}
-    return Fit(trained, steps, total / steps if steps else 0.0)
+    for term in terms:
+        term.end(model, optimizer)
+    return Fit(model.params(), steps, total / steps if steps else 0.0)
 
 
-def accompany(training: Training, pool: Array | None, text: Array, logit_scale: float, seed: int) -> Companion | None:
-    """Return what goes along with a node's training, for as long as its process lives; None for most methods."""
-    how = method(training.method)
-    if pool is None or not isinstance(how, Adapting):
-        return None
-    return how.companion(training.target, pool, text, logit_scale, training.batch_size, seed)
+def terms_of(training: Training, pool: Array | None = None, seed: int = 0) -> list[Term]:
+    """Return what joins the loss of one node, to be kept for as long as its process lives.
+
+    pool     features of the target domain, where the method adapts to one
+    seed     of what the terms draw once
+    """
+    how, terms = method(training.method), list[Term]()
+    if training.prox:
+        terms.append(Prox(training.prox, training.share))
+    if training.moon:
+        terms.append(Moon(training.moon))
+    if pool is not None and isinstance(how, Adapting):
+        terms.append(how.term(training.target, pool, training.batch_size, seed))
+    return terms
 
 
 def warm_up(training: Training, threads: int) -> None:
@@ -125,16 +140,17 @@ def warm_up(training: Training, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    start = method(training.method).start(2, np.random.default_rng(0))
+    text = np.eye(2, dtype=np.float32)
+    start = version_0(method(training.method), text, np.random.default_rng(0))
     two = Examples(np.eye(2, dtype=np.float32), np.arange(2), np.arange(2))
-    fit(training, start, two, np.eye(2, dtype=np.float32), 1.0, seed=0)
+    fit(training, start, two, text, 1.0, seed=0)
 
 
-def _optimizer(training: Training, module: "torch.nn.Module") -> "torch.optim.Optimizer":
+def _optimizer(training: Training, model: Model) -> "torch.optim.Optimizer":
     from torch import optim
 
     # Fused: an adapter's step is bound by memory, and one pass over it takes a third less than ten.
-    parameters, decay = module.parameters(), training.weight_decay
+    parameters, decay = model.trainable(), training.weight_decay
     if training.optimizer == "sgd":
         return optim.SGD(parameters, lr=training.lr, momentum=training.momentum, weight_decay=decay, fused=True)
     kind = optim.Adam if training.optimizer == "adam" else optim.AdamW

@@ -195,6 +195,9 @@ def demo(
 Run = Annotated[Path, typer.Argument(help="The run's folder.")]
 Version = Annotated[int | None, typer.Option(help="Which version; default the newest.")]
 Bundle = Annotated[str | None, typer.Option(help="Where the run's bundle lies now, if it was moved.")]
+Personal = Annotated[
+    Path | None, typer.Option(help="Folder of one node's state, to use the part that it keeps to itself as well.")
+]
 
 
 @app.command("eval", rich_help_panel="Use")
@@ -205,6 +208,7 @@ def evaluate(
     where: Annotated[list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Only these rows of them.")] = None,
     version: Version = None,
     bundle: Bundle = None,
+    personal: Personal = None,
     device: Annotated[str, typer.Option(help="What the encoder runs on: auto, cpu, cuda, tensorrt.")] = "auto",
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Show it under this name in the report.")] = None,
     json: Json = False,
@@ -219,7 +223,7 @@ def evaluate(
     from fedmq_nodes.options import NodeOptions
 
     logs.configure("warning")
-    learned = use.Learned.of(run, version, bundle)
+    learned = use.Learned.of(run, version, bundle, personal)
     columns = dict(pair.partition("=")[::2] for pair in where or [])
     given = {"name": "eval", "data": data, "features": features, "where": columns, "device": device}
     options = parse(NodeOptions, given, "fedmq eval")
@@ -237,6 +241,7 @@ def classify(
     most: Annotated[int, typer.Option("--most", min=1, help="How many labels per image.")] = 3,
     version: Version = None,
     bundle: Bundle = None,
+    personal: Personal = None,
     device: Annotated[str, typer.Option(help="What the encoder runs on: auto, cpu, cuda, tensorrt.")] = "auto",
     json: Json = False,
 ) -> None:
@@ -249,7 +254,7 @@ def classify(
     from fedmq_nodes import logs, tell, use
 
     logs.configure("warning")
-    learned = use.Learned.of(run, version, bundle)
+    learned = use.Learned.of(run, version, bundle, personal)
     failed = False
     for found in use.classify(learned, images, device, most):
         failed = failed or "error" in found
@@ -264,6 +269,7 @@ def export_adapted(
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")] = Path("adapted.onnx"),
     version: Version = None,
     bundle: Bundle = None,
+    personal: Personal = None,
     json: Json = False,
 ) -> None:
     """Write a version of a run as one ONNX file, pixels to class logits, that plain onnxruntime runs.
@@ -273,7 +279,7 @@ def export_adapted(
     from fedmq import show
     from fedmq_nodes import use
 
-    learned = use.Learned.of(run, version, bundle)
+    learned = use.Learned.of(run, version, bundle, personal)
     file = str(learned.export(out))
     if json:
         show.json_line({"version": learned.version, "file": file})

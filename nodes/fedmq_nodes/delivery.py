@@ -37,7 +37,8 @@ class Delivery:
             loss=result.loss,
             train_s=result.train_s,
         )
-        self._outbox.fill(update, subtract(result.params, before), seed(who.federation, who.name, number))
+        delta, drawn = subtract(result.params, before), seed(who.federation, who.name, number)
+        self._outbox.fill(update, delta, drawn, result.personal)
         self._voice.log("info", "update.trained", seq=number, base_version=result.version, loss=round(result.loss, 4))
 
     def unremembered(self) -> list[Effect]:

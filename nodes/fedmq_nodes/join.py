@@ -128,7 +128,7 @@ class Shell:
     async def _prepare(self, effect: Prepare) -> Event:
         try:
             wanted = task.understand(effect.task, effect.arrays)
-            task.require_same(wanted, effect.schema)
+            task.require_same(wanted, effect.schema, self.node.personal)
             data = await self._in_thread(self._source.load, wanted.labels, self._split, self._report)
             pool.require_apart(wanted.pool, wanted.training.target, data.test)
             if len(data.train):
@@ -146,7 +146,9 @@ class Shell:
     async def _train(self, effect: Train, cancelled: Cancellation) -> Event:
         assert self._trainer is not None
         started = self._loop.time()
-        result = await self._in_thread(self._trainer.train, effect.version, effect.params, cancelled.is_set)
+        result = await self._in_thread(
+            self._trainer.train, effect.version, effect.params, effect.personal, cancelled.is_set
+        )
         left_s = self._pace.least_s(result.examples) - (self._loop.time() - started)
         if left_s > 0:
             with suppress(TimeoutError):
@@ -155,7 +157,7 @@ class Shell:
 
     async def _evaluate(self, effect: Evaluate) -> Event:
         assert self._trainer is not None
-        result = await self._in_thread(self._trainer.evaluate, effect.version, effect.params)
+        result = await self._in_thread(self._trainer.evaluate, effect.version, effect.params, effect.personal)
         return partial(self.node.evaluated, result)
 
     async def _remember(self, effect: Remember) -> Event:

@@ -19,14 +19,16 @@ class Learner:
     trained    newest version trained from, -1 none
     ready      what there is to train and evaluate on; None until the features are ready
     task       version to train from, at least; None is no task
+    personal   what this node alone has learned, and keeps; None is nothing
     """
 
-    def __init__(self, voice: Voice, trained: int) -> None:
+    def __init__(self, voice: Voice, trained: int, personal: Params | None = None) -> None:
         self.version = -1
         self.params: Params | None = None
         self.trained = trained
         self.ready: Ready | None = None
         self.task: int | None = None
+        self.personal = personal
         self._voice = voice
         self._base: tuple[int, Params] | None = None  # what is being trained from
         self._evaluating: set[int | None] = set()
@@ -70,7 +72,7 @@ class Learner:
             return
         self.task, self.trained = None, self.version
         self._base = (self.version, self.params)
-        self._voice.add(Train(self.version, self.params))
+        self._voice.add(Train(self.version, self.params, self.personal))
 
     def finish(self, version: int) -> Params | None:
         """Take note that training from this version is done; return what it began with, None if it is not wanted."""
@@ -89,7 +91,8 @@ class Learner:
             return
         self._evaluating.add(version)
         self._evaluated = max(self._evaluated, -1 if version is None else version)
-        self._voice.add(Evaluate(version, None if version is None else self.params))
+        frozen = version is None
+        self._voice.add(Evaluate(version, None if frozen else self.params, None if frozen else self.personal))
 
     def evaluated(self, version: int | None) -> None:
         """Take note that an evaluation is done."""

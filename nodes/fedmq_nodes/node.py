@@ -45,7 +45,8 @@ class Node:
         self._contact = Contact(self._session, rng, now)
         self._outbox = Outbox(memory or Memory(), self._session)
         self._delivery = Delivery(self._session, self._contact, self._outbox, self._voice)
-        self._learner = Learner(self._voice, trained=-1 if self.outbox is None else self.outbox.base_version)
+        trained = -1 if self.outbox is None else self.outbox.base_version
+        self._learner = Learner(self._voice, trained, self._outbox.personal)
         self._welcome: Welcome | None = None
         self._early: Model | None = None  # a whole version that came before the welcome that it belongs to
         self._origin = 0  # of the last version that came without its welcome
@@ -112,6 +113,7 @@ class Node:
             before = self._learner.finish(result.version)
             if before is not None:
                 self._delivery.pack(result, before, self._welcome.up, self.who)
+                self._learner.personal = self._outbox.personal
         return self._collect()
 
     def remembered(self, memory: Memory, now: float) -> list[Effect]:
@@ -126,8 +128,8 @@ class Node:
             return []
         self._learner.evaluated(result.version)
         if self._session.state is State.OPEN:
-            report = Report(self._session.number, result.version, result.examples, result.correct, result.loss)
-            self._voice.send(report)
+            measured = (result.version, result.examples, result.correct, result.loss, result.personal)
+            self._voice.send(Report(self._session.number, *measured))
             self._contact.spoke(now)
         self._leave_after_last()
         return self._collect()
@@ -152,6 +154,11 @@ class Node:
     def params(self) -> Params | None:
         """The values of that version."""
         return self._learner.params
+
+    @property
+    def personal(self) -> Params | None:
+        """What this node has learned and keeps to itself."""
+        return self._outbox.personal
 
     @property
     def outbox(self) -> Update | None:
@@ -205,6 +212,7 @@ class Node:
             self._learner.drop()
         for event, fields in self._outbox.meet(welcome):
             self._voice.log("warning", event, **fields)
+        self._learner.personal = self._outbox.personal
         if self.outbox is None and not self._learner.training:
             # What the ledger has lost is trained again.
             self._learner.trained = welcome.trained

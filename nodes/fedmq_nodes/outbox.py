@@ -21,7 +21,7 @@ import numpy as np
 
 from fedmq.compress import CODECS
 from fedmq.compress import codec as compression
-from fedmq.delta import Arrays, Delta, Schema, norm
+from fedmq.delta import Arrays, Delta, Params, Schema, norm
 from fedmq.errors import BadPayload
 from fedmq.memory import Memory
 from fedmq.messages import Code, Update, Verdict, Welcome
@@ -40,12 +40,15 @@ class Outbox:
     update         waits for its verdict; there is at most one
     residual       what the next one carries, as its codec has it; None is nothing
     remembered     whether the update would survive this process, and may therefore be sent
+    personal       what the node keeps to itself of this run; here because it is remembered with the update that was
+                   learned beside it, or not at all
     """
 
     def __init__(self, memory: Memory, session: Session) -> None:
         session.seq = memory.seq
         self.update = memory.update and replace(memory.update, session=session.number)
         self.residual = memory.residual
+        self.personal = memory.personal
         self.remembered = memory.update is not None
         self._session = session
         self._run, self._used = memory.run, memory.used
@@ -53,10 +56,11 @@ class Outbox:
     @property
     def memory(self) -> Memory:
         """What the next process must know."""
-        return Memory(self._run, self._session.seq, self.update, self.residual)
+        return Memory(self._run, self._session.seq, self.update, self.residual, self.personal)
 
-    def fill(self, update: Update, delta: Delta, seed: int) -> None:
+    def fill(self, update: Update, delta: Delta, seed: int, personal: Params | None = None) -> None:
         """Make this update, packed from `delta` and what that carries, the one that waits."""
+        self.personal = personal
         codec = compression(update.codec)
         if codec.feedback:
             payload, self.residual = squeezed(codec, delta, self.residual, seed)
@@ -76,9 +80,9 @@ class Outbox:
         """Let go of what is another run's, or may be in this one's ledger already; return what that was."""
         dropped: list[Dropped] = []
         if self._run and self._run != welcome.run:
-            if self.update is not None or self.residual is not None:
+            if self.update is not None or self.residual is not None or self.personal is not None:
                 dropped.append(("memory.dropped", {"seq": self._used, "run": self._run, "found": welcome.run}))
-            self.update = self.residual = None
+            self.update = self.residual = self.personal = None
             self._session.seq = self._used = welcome.seq
         self._run = welcome.run
         if self.update is not None and self.update.seq < welcome.seq:
@@ -115,7 +119,7 @@ class Outbox:
         self.residual = regained(delta, self.residual) if codec.feedback else returned(delta, verdict.staleness)
 
     def clear(self) -> None:
-        """Let go of everything: the federation has finished."""
+        """Let go of what was to be sent: the federation has finished. What the node has for itself it keeps."""
         self.update = self.residual = None
 
 

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from fedmq.errors import ConfigInvalid
 from fedmq_models.bundle import Bundle
 from fedmq_models.classifier import normalised
-from fedmq_models.companion import Adapting
 from fedmq_models.examples import Examples
-from fedmq_models.methods import METHODS, method
+from fedmq_models.methods import METHODS, Adapting, method
 from fedmq_models.target import Target
 from fedmq_models.training import Training
 from fedmq_nodes.errors import DataUnusable, TargetLeaks

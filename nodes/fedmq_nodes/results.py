@@ -7,7 +7,11 @@ from fedmq.delta import Params
 
 @dataclass(frozen=True)
 class Trained:
-    """What training from version `version` gave."""
+    """What training from version `version` gave.
+
+    params       that travel
+    personal     that stay on this node; None where there are none
+    """
 
     version: int
     params: Params
@@ -15,13 +19,18 @@ class Trained:
     steps: int
     loss: float
     train_s: float = 0.0
+    personal: Params | None = None
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation gave; version None is the frozen model alone."""
+    """What an evaluation gave; version None is the frozen model alone.
+
+    personal     how many were right with this node's own part; None where it has none
+    """
 
     version: int | None
     examples: int
     correct: int
     loss: float
+    personal: int | None = None

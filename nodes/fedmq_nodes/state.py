@@ -1,9 +1,10 @@
 """A node's memory on disk: one file in a folder of the node's own, replaced as a whole, for one process at a time.
 
-    memory            a safetensors file: `update`, the frame of the unjudged update; `residual`, float32; and in its
-                      metadata who the node is, the run, the seq, the residual's schema, and a digest of all of it
+    memory            a safetensors file: `update`, the frame of the unjudged update; `residual` and `personal`,
+                      float32; and in its metadata who the node is, the run, the seq, the schemas of both, and a digest
+                      of all of it
     memory.damaged    what could not be read, moved aside
-    memory.RUN        what was still unsent when the node joined another run, moved aside
+    memory.RUN        what was still unsent, or the node's own, when it joined another run, moved aside
     lock              held while a process lives
 
 What cannot be written is said in the log, and the node works on: it then protects nothing against its own death, and
@@ -13,7 +14,7 @@ nothing else is worse than without a disk.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fedmq import codec
-from fedmq.delta import Arrays, Delta, Schema
+from fedmq.delta import Arrays, Delta, Params, Schema
 from fedmq.effects import Log
 from fedmq.errors import FedmqError, LedgerUnusable
 from fedmq.folder import claim, sync
@@ -44,7 +45,7 @@ class State:
     def __init__(self, folder: Path, who: Mapping[str, str], log: Callable[[Log], None]) -> None:
         self.path = folder / FILE
         self._who, self._log = dict(who), log
-        self._unsent: str | None = None  # run of an update or a residual that lies in the file
+        self._precious: str | None = None  # run of what lies in the file and is nowhere else
         self.memory = self._read()
         self._note(self.memory)
 
@@ -52,8 +53,8 @@ class State:
         """Replace the file; when this returns, the new one is on the disk, or the log says why not."""
         partial = self.path.with_suffix(".partial")
         try:
-            if self._unsent not in (None, memory.run):
-                os.replace(self.path, self.path.with_suffix(f".{self._unsent or 'unnamed'}"))
+            if self._precious not in (None, memory.run):
+                os.replace(self.path, self.path.with_suffix(f".{self._precious or 'unnamed'}"))
             with partial.open("wb") as file:
                 file.write(pack(memory, self._who))
                 file.flush()
@@ -68,7 +69,8 @@ class State:
         self._note(memory)
 
     def _note(self, memory: Memory) -> None:
-        self._unsent = None if memory.update is None and memory.residual is None else memory.run
+        nothing = memory.update is None and memory.residual is None and memory.personal is None
+        self._precious = None if nothing else memory.run
 
     def _read(self) -> Memory:
         try:
@@ -114,15 +116,33 @@ def opened(folder: Path, name: str, federation: str, feature_space: str, log: Ca
         raise StateUnusable(f"the state of node {name}: {error}") from error
 
 
+def personal(folder: Path, run: str) -> Params:
+    """Return what the node with its state in this folder has learned in a run, and keeps to itself.
+
+    raises     StateUnusable if it has nothing, or of another run
+    """
+    try:
+        memory, _ = unpack(folder / FILE)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, FedmqError) as error:
+        raise StateUnusable(f"{folder / FILE} cannot be read as a node's state: {error}") from error
+    if memory.personal is None:
+        raise StateUnusable(f"{folder / FILE} has no part of a node's own; the task shared everything")
+    if memory.run != run:
+        raise StateUnusable(f"{folder / FILE} is of run {memory.run}, not of run {run}")
+    return memory.personal
+
+
 def pack(memory: Memory, who: Mapping[str, str]) -> bytes:
     """Return the file of this memory."""
     tensors: dict[str, NDArray[np.generic]] = {}
-    schema = None
+    schema = personal = None
     if memory.update is not None:
         tensors["update"] = np.frombuffer(b"".join(codec.encode(memory.update)), np.uint8)
     if memory.residual is not None:
         tensors["residual"], schema = memory.residual.flat, memory.residual.schema.entries
-    facts = json.dumps({"who": who, "run": memory.run, "seq": memory.seq, "schema": schema})
+    if memory.personal is not None:
+        tensors["personal"], personal = memory.personal.flat, memory.personal.schema.entries
+    facts = json.dumps({"who": who, "run": memory.run, "seq": memory.seq, "schema": schema, "personal": personal})
     return bytes(save(tensors, {"format": FORMAT, "facts": facts, "digest": _digest(facts, tensors)}))
 
 
@@ -136,16 +156,21 @@ def unpack(path: Path) -> tuple[Memory, dict[str, str]]:
     if (found := _digest(notes["facts"], tensors)) != notes["digest"]:
         raise ValueError(f"its digest is {found[:16]}, written was {notes['digest'][:16]}")
     facts = json.loads(notes["facts"])
-    update = residual = None
+    update = residual = personal = None
     if "update" in tensors:
         message = codec.decode((tensors["update"].tobytes(),))
         if not isinstance(message, Update):
             raise ValueError(f"it holds a {type(message).__name__} in place of an update")
         update = message
     if "residual" in tensors:
-        schema = Schema(tuple((name, tuple(shape)) for name, shape in facts["schema"]))
-        residual = Delta(Arrays(schema, tensors["residual"]))
-    return Memory(facts["run"], facts["seq"], update, residual), facts["who"]
+        residual = Delta(Arrays(_schema(facts["schema"]), tensors["residual"]))
+    if "personal" in tensors:
+        personal = Params(Arrays(_schema(facts["personal"]), tensors["personal"]))
+    return Memory(facts["run"], facts["seq"], update, residual, personal), facts["who"]
+
+
+def _schema(entries: Sequence[tuple[str, Sequence[int]]]) -> Schema:
+    return Schema(tuple((name, tuple(shape)) for name, shape in entries))
 
 
 def _digest(facts: str, tensors: Mapping[str, NDArray[np.generic]]) -> str:

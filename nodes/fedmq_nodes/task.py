@@ -7,6 +7,7 @@ text features, so that all nodes classify against the same ones whatever bundle 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from fedmq.delta import Schema, gather
-from fedmq.plan import CAVEAT, Job
+from fedmq.delta import Params, Schema, gather
+from fedmq.plan import CAVEAT, STAYS, Job
 from fedmq_models import bundle as bundles
 from fedmq_models.bundle import Bundle
-from fedmq_models.companion import Adapting
-from fedmq_models.methods import METHODS, method
+from fedmq_models.method import Method
+from fedmq_models.methods import METHODS, Adapting, method, version_0
+from fedmq_models.sharing import shared
 from fedmq_models.training import Training
-from fedmq_nodes.errors import TaskUnknown
+from fedmq_nodes.errors import StateUnusable, TaskUnknown
 from fedmq_nodes.pool import travelling
 
 _TRAINING = TypeAdapter(Training)
@@ -46,23 +48,60 @@ class Task:
     text: NDArray[np.float32] = field(repr=False)
     pool: NDArray[np.float32] | None = field(default=None, repr=False)
 
+    @property
+    def how(self) -> Method:
+        """The method."""
+        return method(self.training.method)
+
+    def begin(self, seed: int) -> dict[str, NDArray[np.float32]]:
+        """Return all params as they begin."""
+        return version_0(self.how, self.text, np.random.default_rng(seed))
+
+    @cached_property
+    def fresh(self) -> dict[str, NDArray[np.float32]]:
+        """All params as they begin on a node: the same on every one."""
+        return self.begin(0)
+
+    def parted(self, params: Mapping[str, NDArray[np.float32]]) -> tuple[Params, Params | None]:
+        """Return what travels of these params, and what stays: None is nothing."""
+        travels = shared(self.how, self.training.share, params)
+        stays = {name: value for name, value in params.items() if name not in travels}
+        return gather({name: params[name] for name in travels}), gather(stays) if stays else None
+
+    def whole(self, version: Params, personal: Params | None) -> dict[str, NDArray[np.float32]]:
+        """Return all params in the method's order: a version, and a node's own part, or how that begins."""
+        own = {} if personal is None else personal.named()
+        return self.fresh | version.named() | own
+
 
 def job(bundle: Bundle, training: Training, seed: int = 0, pool: NDArray[np.float16] | None = None) -> Job:
     """Return what the aggregator needs to know: what must agree, the task to send, and version 0.
 
     pool     what `fedmq_nodes.pool.published` gives of this training
     """
-    start = method(training.method).start(bundle.dim, np.random.default_rng(seed))
+    whole = Task(training, bundle.labels, bundle.logit_scale, bundle.text)
+    start, _ = whole.parted(whole.begin(seed))
     task = {"training": asdict(travelling(training)), "logit_scale": bundle.logit_scale}
     # The labels travel as bytes among the arrays: there may be more of them than an envelope holds.
     labels = np.frombuffer(json.dumps(bundle.labels).encode(), dtype=np.uint8)
     tensors: dict[str, NDArray[Any]] = {"text": bundle.text, "labels": labels}
     if pool is not None:
         tensors["target"] = pool
-    notes = {"bundle": bundles.reference(bundle), "task": json.dumps(task)}
+    notes = {"bundle": bundles.reference(bundle), "task": json.dumps(task), STAYS: staying(whole)}
     if training.target.transductive:
         notes[CAVEAT] = TRANSDUCTIVE
-    return Job(bundle.feature_space, bundle.dim, training.method, task, save(tensors), gather(start), notes)
+    return Job(bundle.feature_space, bundle.dim, training.method, task, save(tensors), start, notes)
+
+
+def staying(task: Task) -> str:
+    """Return, in words, what each node keeps to itself of what it learns; empty is nothing."""
+    _, own = task.parted(task.fresh)
+    kept = [] if own is None else [str(own.schema)]
+    if isinstance(task.how, Adapting) and task.how.keeps:
+        kept.append(task.how.keeps)
+    if task.training.moon:
+        kept.append("the model of its last run")
+    return ", ".join(kept)
 
 
 def understand(task: Mapping[str, Any], arrays: bytes) -> Task:
@@ -80,11 +119,18 @@ def understand(task: Mapping[str, Any], arrays: bytes) -> Task:
         raise TaskUnknown(f"the aggregator's task is not understood here: {error}; upgrade this node") from error
 
 
-def require_same(task: Task, schema: Schema) -> None:
-    """Raise TaskUnknown, with both, unless this node's method has the names and shapes of the federation's params."""
-    own = Schema.of(method(task.training.method).start(task.text.shape[1], np.random.default_rng(0)))
-    if own != schema:
-        raise TaskUnknown(f"the federation's {task.training.method} has {schema}; here it has {own}; upgrade the older")
+def require_same(task: Task, schema: Schema, personal: Params | None = None) -> None:
+    """Raise TaskUnknown, with both, unless this node's method has the names and shapes of the federation's params.
+
+    personal     what this node has kept of its own, whose names and shapes must be the method's too: StateUnusable
+    """
+    travels, stays = task.parted(task.fresh)
+    if travels.schema != schema:
+        name = task.training.method
+        raise TaskUnknown(f"the federation's {name} has {schema}; here it has {travels.schema}; upgrade the older")
+    if personal is not None and (stays is None or stays.schema != personal.schema):
+        wanted = "nothing" if stays is None else stays.schema
+        raise StateUnusable(f"this node has kept {personal.schema}, the task keeps {wanted}; give it another --state")
 
 
 def methods() -> tuple[str, ...]:

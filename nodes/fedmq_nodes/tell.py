@@ -23,6 +23,8 @@ def summaries(found: Sequence[Summary]) -> None:
         if "held_out" not in summary:
             console.print(_accuracy_table(summary))
         caution(summary)
+        if summary["stays"]:
+            console.print(f"stays on each node: {summary['stays']}", highlight=False, soft_wrap=True)
         console.print(_cost(summary), highlight=False, soft_wrap=True)
 
 
@@ -86,27 +88,31 @@ def percent(value: float | None) -> str:
 
 
 def _accuracy_table(summary: Summary) -> Table:
-    table = Table("node", "tests", "zero-shot", "federated", title=f"accuracy at version {summary['versions']}")
+    keys = ["zero_shot", "federated", *([] if summary["personal"] is None else ["personal"])]
+    names = [key.replace("_", "-") for key in keys]
+    table = Table("node", "tests", *names, title=f"accuracy at version {summary['versions']}")
     for column in table.columns[1:]:
         column.justify = "right"
     for row in summary["nodes"]:
         note = "" if row["trains"] else " (held out)"
-        table.add_row(row["node"] + note, str(row["tests"]), percent(row["zero_shot"]), percent(row["federated"]))
+        table.add_row(row["node"] + note, str(row["tests"]), *(percent(row[key]) for key in keys))
     table.add_section()
-    table.add_row("mean", "", percent(summary["zero_shot"]), percent(summary["federated"]))
+    table.add_row("mean", "", *(percent(summary[key]) for key in keys))
     return table
 
 
 def _held_out_table(found: Sequence[Summary]) -> Table:
     """Per held-out node: the others' own test splits, and the held-out node's whole data, before and after."""
+    keys = ["zero_shot", "federated"]
+    own = [] if all(summary["personal"] is None for summary in found) else ["personal"]
     table = Table(title="participants on their own test split; held out on all of its data")
-    for name in ("held out", "participants zero-shot", "federated", "held out zero-shot", "federated"):
+    for name in ("held out", "participants zero-shot", "federated", *own, "held out zero-shot", "federated"):
         table.add_column(name, justify="left" if name == "held out" else "right")
     rows = []
     for summary in found:
         takes_part = [row for row in summary["nodes"] if row["trains"]]
         apart = [row for row in summary["nodes"] if row["node"] == summary["held_out"]]
-        rows.append([_mean(part, key) for part in (takes_part, apart) for key in ("zero_shot", "federated")])
+        rows.append([_mean(takes_part, key) for key in keys + own] + [_mean(apart, key) for key in keys])
         table.add_row(summary["held_out"], *map(percent, rows[-1]))
     table.add_section()
     columns = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]

@@ -1,6 +1,7 @@
 """The trainer: step 1 of the walk. Adapter and cached features in, params out; and how good a version is on this node.
 
-It is called in a thread of its own, one call at a time.
+A method may have a part that stays here. It is trained with the rest, and handed in and out beside it. The terms of the
+loss are made once, and whatever state they have is here. It is called in a thread of its own, one call at a time.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,13 +9,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmq.delta import Params, gather
+from fedmq.delta import Params
 from fedmq.seeds import seed
 from fedmq_models import classifier
-from fedmq_models.companion import Companion
 from fedmq_models.examples import Examples
-from fedmq_models.methods import method
-from fedmq_models.training import accompany, fit
+from fedmq_models.methods import logits
+from fedmq_models.terms import Term
+from fedmq_models.training import fit, terms_of
 from fedmq_nodes.results import Evaluated, Trained
 from fedmq_nodes.sources import Data
 from fedmq_nodes.task import Task
@@ -27,44 +28,56 @@ class Trainer:
 
     def __init__(self, task: Task, data: Data, seed: int) -> None:
         self._task, self._data, self._seed = task, data, seed
-        self._companion: Companion | None = None
+        self._terms: list[Term] | None = None
 
-    def train(self, version: int, params: Params, stop: Callable[[], bool] = lambda: False) -> Trained:
+    def train(
+        self, version: int, params: Params, personal: Params | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> Trained:
         """Train one local run from these params; the order of the examples depends on seed and version alone.
 
-        stop     asked before each step, from the thread that trains
+        personal     this node's own part; None begins it
+        stop         asked before each step, from the thread that trains
         """
         task = self._task
-        if self._companion is None:  # made here, where torch is loaded, and kept until the process ends
-            self._companion = accompany(task.training, task.pool, task.text, task.logit_scale, self._seed)
+        if self._terms is None:  # made here, where torch is loaded, and kept until the process ends
+            self._terms = terms_of(task.training, task.pool, self._seed)
         run = fit(
             task.training,
-            params.named(),
+            task.whole(params, personal),
             self._data.train,
             task.text,
             task.logit_scale,
             seed=seed(self._seed, version),
             stop=stop,
-            companion=self._companion,
+            terms=self._terms,
         )
-        return Trained(version, gather(run.params), len(self._data.train), run.steps, run.loss)
+        travels, stays = task.parted(run.params)
+        return Trained(version, travels, len(self._data.train), run.steps, run.loss, personal=stays)
 
-    def evaluate(self, version: int | None, params: Params | None) -> Evaluated:
-        """Classify the test split with these params, or with the frozen model alone."""
-        correct, loss = evaluate(self._task, self._data.test, None if params is None else params.named())
-        return Evaluated(version, len(self._data.test), correct, loss)
+    def evaluate(self, version: int | None, params: Params | None, personal: Params | None = None) -> Evaluated:
+        """Classify the test split with these params, or with the frozen model alone.
+
+        What is measured first is what all share, as a node has it that has just joined; then, if this node has a part
+        of its own, its personal model.
+        """
+        test = self._data.test
+        if params is None:
+            return Evaluated(version, len(test), *evaluate(self._task, test, None))
+        correct, loss = evaluate(self._task, test, self._task.whole(params, None))
+        own = None if personal is None else evaluate(self._task, test, self._task.whole(params, personal))[0]
+        return Evaluated(version, len(test), correct, loss, own)
 
 
 def evaluate(task: Task, examples: Examples, params: Mapping[str, NDArray[np.float32]] | None) -> tuple[int, float]:
     """Return how many examples are classified right, and the mean cross-entropy."""
-    adapter = method(task.training.method)
     correct, loss = 0, 0.0
     for chosen in examples.chunks():
         features, labels = examples.batch(chosen), examples.labels[chosen]
-        if params is not None:
-            features = adapter.adapt(params, features)
-        logits = classifier.logits(features, task.text, task.logit_scale)
-        correct += int((logits.argmax(axis=1) == labels).sum())
-        shares = classifier.probabilities(logits)[np.arange(len(labels)), labels]
+        if params is None:
+            found = classifier.logits(features, task.text, task.logit_scale)
+        else:
+            found = logits(task.how, params, features, task.text, task.logit_scale)
+        correct += int((found.argmax(axis=1) == labels).sum())
+        shares = classifier.probabilities(found)[np.arange(len(labels)), labels]
         loss -= float(np.log(np.maximum(shares, SMALLEST)).sum())
     return correct, loss / max(1, len(examples))

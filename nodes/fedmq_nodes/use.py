@@ -1,7 +1,10 @@
-"""Using what a run has learned: evaluate it on other data, classify images with it, export it for a device."""
+"""Using what a run has learned: evaluate it on other data, classify images with it, export it for a device.
+
+Where nodes have parts of their own, that is what they share, unless the state of a node is named too.
+"""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmq.delta import Params
 from fedmq.errors import ConfigInvalid
 from fedmq.plan import CAVEAT
 from fedmq.record import EVALUATIONS, LEDGER, Record
@@ -19,26 +21,35 @@ from fedmq_models.bundle import Bundle
 from fedmq_models.encode import Encoder
 from fedmq_models.examples import Examples
 from fedmq_models.export import export_adapted
-from fedmq_models.methods import Method, method
+from fedmq_models.method import Method
+from fedmq_models.methods import logits, method, version_0
+from fedmq_models.methods.head import HEAD
+from fedmq_nodes import state
 from fedmq_nodes.sources import Progress, Source, Split
 
 
 @dataclass(frozen=True)
 class Learned:
-    """One version of a run, and the bundle that it goes with."""
+    """One version of a run, and the bundle that it goes with.
+
+    params     all of the method's
+    """
 
     version: int
-    params: Params
+    params: Mapping[str, NDArray[np.float32]]
     how: Method
     bundle: Bundle
     caveat: str = ""
 
     @classmethod
-    def of(cls, run: Path, version: int | None = None, bundle: str | None = None) -> "Learned":
+    def of(
+        cls, run: Path, version: int | None = None, bundle: str | None = None, personal: Path | None = None
+    ) -> "Learned":
         """Read a version of a run, the newest unless told.
 
         bundle     where the run's bundle lies now, if it was moved
-        raises     LedgerUnusable, BundleUnreadable; ConfigInvalid if the bundle is another one
+        personal   the folder of one node's state, to use the part that it keeps to itself as well
+        raises     LedgerUnusable, BundleUnreadable; ConfigInvalid if the bundle is another one; StateUnusable
         """
         with Record.open(run / LEDGER) as record:
             meta = record.meta()
@@ -51,17 +62,23 @@ class Learned:
                 f"{run} was trained in feature space {meta['feature_space'][:16]}, "
                 f"bundle {found.name} has {found.feature_space[:16]}; name the run's own with --bundle"
             )
-        return cls(number, params, method(meta["method"]), found, meta.get(CAVEAT, ""))
+        how = method(meta["method"])
+        whole = version_0(how, found.text, np.random.default_rng(0)) | params.named()
+        if personal is not None:
+            whole |= state.personal(personal, meta.get("run", "")).named()
+        return cls(number, whole, how, found, meta.get(CAVEAT, ""))
 
     def logits(self, features: NDArray[np.float32], adapted: bool = True) -> NDArray[np.float32]:
         """Return logits (n, classes) of features (n, dim), through the adapter or without it."""
-        through = self.how.adapt(self.params.named(), features) if adapted else features
-        return classifier.logits(through, self.bundle.text, self.bundle.logit_scale)
+        text, scale = self.bundle.text, self.bundle.logit_scale
+        if not adapted:
+            return classifier.logits(features, text, scale)
+        return logits(self.how, self.params, features, text, scale)
 
     def export(self, out: Path) -> Path:
         """Write one ONNX file, pixels to logits, that plain onnxruntime runs."""
-        middle = self.how.middle(self.params.named())
-        return export_adapted(self.bundle, middle, out, version=self.version, method=self.how.name)
+        middle, head = self.how.middle(self.params), self.params.get(HEAD)
+        return export_adapted(self.bundle, middle, out, version=self.version, method=self.how.name, head=head)
 
 
 def evaluate(learned: Learned, source: Source, progress: Progress) -> dict[str, Any]:

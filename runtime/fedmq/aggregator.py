@@ -22,7 +22,7 @@ from fedmq.errors import BadFrame, RemoteError, Unexpected
 from fedmq.journal import Journal, ReportEntry, UpdateEntry, VersionEntry
 from fedmq.messages import Bye, Hello, Message, Ping, Ready, Refuse, Report, Update
 from fedmq.past import Past
-from fedmq.plan import CAVEAT, Job, Settings
+from fedmq.plan import CAVEAT, STAYS, Job, Settings
 from fedmq.post import Post
 from fedmq.rates import Rates
 from fedmq.reception import REVOKED, Reception
@@ -50,7 +50,7 @@ class Aggregator:
     def __init__(self, settings: Settings, job: Job, past: Past, rng: Generator, now: float, origin: int = 0) -> None:
         settings.require_room(job.params.schema)
         self.settings = settings
-        self.caveat = job.notes.get(CAVEAT, "")
+        self.caveat, self.stays = job.notes.get(CAVEAT, ""), job.notes.get(STAYS, "")
         self.phase = Phase.COLLECTING
         self.traffic = replace(past.traffic)
         self.roster = Roster()
@@ -177,12 +177,13 @@ class Aggregator:
             case Ping():
                 self._reception.pulse(member, message)
             case Report():
-                if message.correct > message.examples or (message.version or 0) > self.version:
-                    right = f"{message.correct} of {message.examples} right with version {message.version}"
+                most = max(message.correct, message.personal or 0)
+                if most > message.examples or (message.version or 0) > self.version:
+                    right = f"{most} of {message.examples} right with version {message.version}"
                     raise Unexpected(f"a report of {right}; the newest is {self.version}")
                 member.note(message)
-                entry = ReportEntry(now, peer, message.version, message.examples, message.correct, message.loss)
-                self._journal.add(entry)
+                measured = (message.version, message.examples, message.correct, message.loss, message.personal)
+                self._journal.add(ReportEntry(now, peer, *measured))
             case Bye():
                 self._reception.part(member, message.reason, left=True, now=now)
         return None

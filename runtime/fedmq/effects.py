@@ -72,18 +72,23 @@ class Prepare:
 
 @dataclass(frozen=True)
 class Train:
-    """Train from these params; then say trained(...)."""
+    """Train from these params, and the node's own; then say trained(...)."""
 
     version: int
     params: Params
+    personal: Params | None = None
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure these params on the test split, or without any the frozen model alone; then say evaluated(...)."""
+    """Measure these params on the test split, or without any the frozen model alone; then say evaluated(...).
+
+    personal     the node's own part, with which they are measured as well
+    """
 
     version: int | None
     params: Params | None
+    personal: Params | None = None
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,10 @@ class NodeEntry:
 
 @dataclass(frozen=True)
 class ReportEntry:
-    """Accuracy of a version on one node's test split; version None is the frozen model alone."""
+    """Accuracy of a version on one node's test split; version None is the frozen model alone.
+
+    personal     right with the node's own part; None where there is none
+    """
 
     at: float
     node: str
@@ -105,6 +108,7 @@ class ReportEntry:
     examples: int
     correct: int
     loss: float
+    personal: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ handed the last one when it starts. What is not in it can be had again from the 
 
 from dataclasses import dataclass, field
 
-from fedmq.delta import Delta
+from fedmq.delta import Delta, Params
 from fedmq.messages import Update
 
 
@@ -18,12 +18,14 @@ class Memory:
     seq        of the last update that has its verdict
     update     the one that waits for its verdict
     residual   what the next update carries, of those that came too late and of what their codec lost
+    personal   what the node has learned and keeps to itself; None is nothing
     """
 
     run: str = ""
     seq: int = 0
     update: Update | None = None
     residual: Delta | None = field(default=None, repr=False)
+    personal: Params | None = field(default=None, repr=False)
 
     @property
     def used(self) -> int:

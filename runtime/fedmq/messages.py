@@ -175,13 +175,18 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Accuracy of a version on the node's own test split; `version` None is the frozen model without an adapter."""
+    """Accuracy of a version on the node's own test split; `version` None is the frozen model without an adapter.
+
+    correct    with what all nodes share
+    personal   right with the node's own part beside it; None where there is none
+    """
 
     session: Identifier
     version: Count | None
     examples: Count
     correct: Count
     loss: Label = 0.0
+    personal: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 One transaction, so that a kill leaves the one or the other: payloads are copied to a segment before it, and the segment
 means nothing until the transaction is there. Older formats than that, and newer ones, are refused with both numbers:
-each fedmq opens what the fedmq before it has written.
+each fedmq opens what the fedmq before it has written. A column that may be null is added within a format, as a field is
+within a protocol: readers take its absence for null.
 """
 
 import sqlite3
@@ -12,6 +13,8 @@ from fedmq.errors import LedgerUnusable
 from fedmq.segments import Segments
 from fedmq.tables import FORMAT, PAYLOADS
 
+LATER = (("reports", "personal", "integer"),)
+
 
 def migrate(connection: sqlite3.Connection, path: Path, found: str | None) -> None:
     """Bring a ledger to this format, or leave it as it is.
@@ -20,6 +23,7 @@ def migrate(connection: sqlite3.Connection, path: Path, found: str | None) -> No
     raises     LedgerUnusable if that is neither this one nor the one before
     """
     if found == str(FORMAT):
+        _add_later(connection)
         return
     if found != str(FORMAT - 1):
         raise LedgerUnusable(
@@ -29,11 +33,18 @@ def migrate(connection: sqlite3.Connection, path: Path, found: str | None) -> No
     connection.execute("begin immediate")
     try:
         _from_1(connection, path)
+        _add_later(connection)
         connection.execute("update meta set value = ? where key = 'format'", (str(FORMAT),))
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
+
+
+def _add_later(connection: sqlite3.Connection) -> None:
+    for table, column, kind in LATER:
+        if not connection.execute("select 1 from pragma_table_info(?) where name = ?", (table, column)).fetchall():
+            connection.execute(f"alter table {table} add column {column} {kind}")
 
 
 def _from_1(connection: sqlite3.Connection, path: Path) -> None:

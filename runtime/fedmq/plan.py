@@ -25,6 +25,7 @@ from fedmq.rules.combining import Combining
 from fedmq.weight import Weighting
 
 CAVEAT = "caveat"  # the note of a job without which its figures would be misread; shown wherever they are
+STAYS = "stays"  # the note that says, in words, what each node keeps to itself of what it learns
 HEAD_BYTES = 1024  # more than the head of an update or of a version ever takes
 
 

@@ -97,7 +97,7 @@ class Record:
 
     def reports(self) -> list[Row]:
         """Return the nodes' own accuracies, the frozen model's (version null) first."""
-        return self._rows("select * from reports order by version, node")
+        return [{"personal": None, **row} for row in self._rows("select * from reports order by version, node")]
 
     def events(self) -> list[Row]:
         """Return what happened, in order."""

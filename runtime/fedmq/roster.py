@@ -22,7 +22,8 @@ class Member:
     task         version of its live task; None is no task
     trained      newest version that it has delivered from; -1 none
     verdict      on the update `session.seq`; None while that is being written, or there was none
-    zero_shot    accuracy of the frozen model on its own test split; `accuracy` that of version `reported`
+    zero_shot    accuracy of the frozen model on its own test split; `accuracy` that of version `reported`, `personal`
+                 that with its own part beside it, if it has one
     protocol     the newest that it and we read
     returning    it was connected before a restart of the aggregator, and may come back
     past         session numbers of its earlier processes
@@ -48,6 +49,7 @@ class Member:
     reason: str = ""
     zero_shot: float | None = None
     accuracy: float | None = None
+    personal: float | None = None
     reported: int = -1
     protocol: int = 1
     returning: bool = False
@@ -76,6 +78,7 @@ class Member:
             self.zero_shot = share
         elif report.version >= self.reported:
             self.reported, self.accuracy = report.version, share
+            self.personal = None if report.personal is None else report.personal / report.examples
 
     def entry(self, now: float) -> NodeEntry:
         """Return this member as the ledger keeps it."""

@@ -49,7 +49,8 @@ def enrolments(found: Sequence[Enrolment]) -> None:
 def render(answer: Status) -> RenderableType:
     """Return a status as a heading, a line on what is waited for, and a table of nodes."""
     caveat = [Text(answer["caveat"], CAUTION)] if answer["caveat"] else []
-    return Group(_heading(answer), *caveat, _waiting(answer), _nodes(answer), *map(_muted, answer["muted"]))
+    stays = [Text(f"stays on each node: {answer['stays']}", "dim")] if answer["stays"] else []
+    return Group(_heading(answer), *caveat, *stays, _waiting(answer), _nodes(answer), *map(_muted, answer["muted"]))
 
 
 def line(answer: Status) -> str:
@@ -89,7 +90,8 @@ def _heading(answer: Status) -> Text:
     of = f" of {answer['versions']}" if answer["versions"] else ""
     parts = [f"{answer['federation']}  version {answer['version']}{of}"]
     if accuracy["federated"] is not None:
-        parts.append(f"accuracy {accuracy['federated']:.1%} (zero-shot {accuracy['zero_shot']:.1%})")
+        personal = "" if accuracy["personal"] is None else f", personal {accuracy['personal']:.1%}"
+        parts.append(f"accuracy {accuracy['federated']:.1%} (zero-shot {accuracy['zero_shot']:.1%}{personal})")
     parts.append(f"up {size(traffic['up_application'])}  down {size(traffic['down_application'])}")
     return Text("   ".join(parts), style="bold")
 
@@ -125,13 +127,18 @@ def _nodes(answer: Status) -> Table:
             Text(state + progress, STYLES.get(state, "")),
             str(node["version"]) if node["version"] >= 0 else "-",
             str(node["staleness"]),
-            "-" if node["accuracy"] is None else f"{node['accuracy']:.1%}",
+            _accuracy(node),
             str(node["examples"]),
             size(node["bytes_up"]),
             size(node["bytes_down"]),
             _note(node, state),
         )
     return table
+
+
+def _accuracy(node: dict[str, Any]) -> str:
+    """Return that of what is shared, and that of the personal model where there is one."""
+    return " / ".join(f"{node[key]:.1%}" for key in ("accuracy", "personal") if node[key] is not None) or "-"
 
 
 def _note(node: dict[str, Any], state: str) -> Text:

@@ -15,6 +15,7 @@ def status(aggregator: Aggregator, now: float) -> Status:
     version, phase, round {have, goal, quorum, deadline_in_s, open_s, waiting_for, reason}, nodes, bytes, accuracy,
     ledger {problem, retry_in_s, waiting_bytes},
     caveat: what the figures must be read with, or nothing;
+    stays: what each node keeps to itself of what it learns, or nothing;
     muted: who is not listened to for a while, strangers included, and why
     """
     round_ = aggregator.collector.round
@@ -25,6 +26,7 @@ def status(aggregator: Aggregator, now: float) -> Status:
         "versions": aggregator.settings.stop.versions or None,
         "phase": aggregator.phase.value,
         "caveat": aggregator.caveat,
+        "stays": aggregator.stays,
         "round": {
             "have": round_.updates,
             "goal": round_.goal,
@@ -51,11 +53,15 @@ def status(aggregator: Aggregator, now: float) -> Status:
 
 
 def accuracy(members: Iterable[Member]) -> dict[str, float | int | None]:
-    """Return the mean of what each node last reported, and of its frozen model; `version` is the newest among them."""
+    """Return the mean of what each node last reported, and of its frozen model; `version` is the newest among them.
+
+    personal     over those nodes that have a part of their own, with it
+    """
     known = list(members)
     return {
         "version": max((member.reported for member in known), default=-1),
         "federated": _mean(member.accuracy for member in known),
+        "personal": _mean(member.personal for member in known),
         "zero_shot": _mean(member.zero_shot for member in known),
     }
 
@@ -108,6 +114,7 @@ def _node(aggregator: Aggregator, member: Member) -> dict[str, Any]:
         "bytes_down": member.bytes_down,
         "strikes": member.strikes,
         "accuracy": member.accuracy,
+        "personal": member.personal,
         "reason": member.reason,
         "awaited": member.peer in aggregator.collector.round.waiting_for,
     }

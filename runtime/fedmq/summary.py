@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fedmq.plan import CAVEAT
+from fedmq.plan import CAVEAT, STAYS
 from fedmq.record import Record, Row
 
 ACCEPTED = "accepted"
@@ -17,7 +17,9 @@ def summarise(record: Record) -> dict[str, Any]:
 
     zero_shot, federated     mean over nodes of the accuracy on each one's own test split: of the frozen model, and of
                              the newest version that the node reported on
+    personal                 the same with each node's own part, over the nodes that have one; null if none has
     caveat                   what these must be read with, or nothing
+    stays                    what each node keeps to itself of what it learns, or nothing
     updates                  accepted, refused, by_code
     bytes                    application layer: per accepted update upwards (its frame) and downwards (all that was sent
                              down, shared out), and what its values are as float32
@@ -33,10 +35,12 @@ def summarise(record: Record) -> dict[str, Any]:
     return {
         "federation": meta["federation"],
         "caveat": meta.get(CAVEAT, ""),
+        "stays": meta.get(STAYS, ""),
         "versions": last["version"],
         "seconds": round(last["closed_at"] - versions[0]["closed_at"], 3),
         "zero_shot": _mean([row["zero_shot"] for row in accuracies]),
         "federated": _mean([row["federated"] for row in accuracies]),
+        "personal": _mean([row["personal"] for row in accuracies]),
         "nodes": accuracies,
         "updates": {
             "accepted": len(accepted),
@@ -56,7 +60,10 @@ def summarise(record: Record) -> dict[str, Any]:
 
 
 def accuracy_by_node(reports: Sequence[Row], nodes: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return per node its name, test examples, zero-shot accuracy, and that of the newest version it reported on."""
+    """Return per node its name, test examples, zero-shot accuracy, and that of the newest version it reported on.
+
+    personal     of that version with the node's own part; None where it has none
+    """
     found = []
     for node in nodes:
         own = [report for report in reports if report["node"] == node["node"] and report["examples"]]
@@ -71,14 +78,15 @@ def accuracy_by_node(reports: Sequence[Row], nodes: Sequence[Row]) -> list[dict[
                 "version": newest["version"] if newest else None,
                 "zero_shot": share(frozen[-1]) if frozen else None,
                 "federated": share(newest) if newest else None,
+                "personal": share(newest, "personal") if newest and newest["personal"] is not None else None,
             }
         )
     return found
 
 
-def share(report: Row) -> float:
-    """Return the accuracy in a report."""
-    return float(report["correct"]) / float(report["examples"])
+def share(report: Row, of: str = "correct") -> float:
+    """Return the accuracy in a report: with what is shared, or `of` the personal model."""
+    return float(report[of]) / float(report["examples"])
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

@@ -4,7 +4,7 @@ Times are seconds since 1970. `code` is the verdict; `number` is an update's pla
 it was refused. `payloads` says where the payloads of accepted updates lie, in files beside this one (`segments`), each
 of which begins after a version whose params are kept as long as it is. `arrays` holds the params of recent versions,
 float32, little-endian, in the order of the schema in `meta`. `settings` are those that shape a commit; each version
-names its own.
+names its own. In `reports`, `personal` counts as `correct` does, with the node's own part beside the version.
 """
 
 FORMAT = 2
@@ -45,7 +45,7 @@ create table nodes (
 ) without rowid;
 create table reports (
     node text not null, version integer, at real not null, examples integer not null, correct integer not null,
-    loss real
+    loss real, personal integer
 );
 create index reports_by_version on reports (version);
 create table events (at real not null, level text not null, event text not null, fields text not null);

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fedmq_models.bundle import Bundle, Precision
 from fedmq_models.bundle.staging import staged_file
@@ -37,8 +38,18 @@ def zero_shot(_graph: Graph, features: str) -> str:
     return features
 
 
-def export_adapted(bundle: Bundle, middle: Middle, out: Path, *, version: int = 0, method: str = "zero_shot") -> Path:
+def export_adapted(
+    bundle: Bundle,
+    middle: Middle,
+    out: Path,
+    *,
+    version: int = 0,
+    method: str = "zero_shot",
+    head: npt.NDArray[np.float32] | None = None,
+) -> Path:
     """Write pixels (batch, 3, size, size) float32 -> logits (batch, classes) float32 to one file, in one step.
+
+    head     (classes, dim) what adapted features are compared with; None is the bundle's text
 
     The file's metadata carry labels and preprocessing as JSON, `version`, `method`, and what names the bundle. An
     encoder in fp16 keeps its precision inside; what surrounds it is float32.
@@ -56,8 +67,8 @@ def export_adapted(bundle: Bundle, middle: Middle, out: Path, *, version: int = 
         raise SourceUnreadable(f"{path} cannot be read as ONNX: {first_line(fault)}") from fault
     graph, features = _opened(onnx, model, bundle, how.size)
     unit = graph.normalised(middle(graph, features))
-    scaled_text = np.float32(bundle.logit_scale) * bundle.text
-    _finish(onnx, graph, graph.linear(unit, "text", scaled_text, None), len(bundle.labels))
+    rows = np.float32(bundle.logit_scale) * (bundle.text if head is None else head)
+    _finish(onnx, graph, graph.linear(unit, "classes", rows, None), len(bundle.labels))
     entries = {
         "fedmq.labels": json.dumps(bundle.labels, ensure_ascii=False),
         "fedmq.preprocess": json.dumps(asdict(how)),

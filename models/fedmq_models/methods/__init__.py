@@ -1,55 +1,50 @@
-"""Methods: what learns on frozen features, one file each, with its paper in its docstring.
+"""The methods that there are, one file each, with its paper in its docstring; see `fedmq_models.method`.
 
-A method says what travels (the names and shapes of its params, and their values at version 0), how features pass
-through it (in numpy, so that a device classifies without torch) and how it is trained (a torch module and a loss).
-One that adapts to a target domain also has a companion (`fedmq_models.companion`), which stays on the node.
+One that adapts to a target domain brings the term of the loss that does it, whose state stays on the node.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from fedmq_models import classifier
 from fedmq_models.errors import OptionInvalid
+from fedmq_models.method import Method
+from fedmq_models.methods import head
 from fedmq_models.methods.faaclip import FaaClip
 from fedmq_models.methods.facmic import Facmic
 from fedmq_models.methods.feature_adaptation import Norm
 from fedmq_models.methods.fedclip import FedClip
+from fedmq_models.methods.fedot import Fedot
+from fedmq_models.methods.linear import Linear
+from fedmq_models.methods.personal import Personal
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from fedmq_models.export import Middle
+    from fedmq_models.target import Target
+    from fedmq_models.terms import Term
 
 Array = NDArray[np.float32]
 
 
-class Method(Protocol):
-    """What every method offers. `dim` is the dimension of a feature."""
+@runtime_checkable
+class Adapting(Protocol):
+    """What a method that adapts to a target domain offers beside what every method does.
+
+    keeps    in words, what its term keeps on a node from one run to the next; empty is nothing to speak of
+    """
 
     name: str
-    losses: tuple[str, ...]
+    keeps: str
 
-    def start(self, dim: int, rng: Generator) -> dict[str, Array]:
-        """Return the params at version 0, in the order in which they travel."""
+    def term(self, target: "Target", pool: Array, batch_size: int, seed: int) -> "Term":
+        """Return what joins the loss of one node.
 
-    def adapt(self, params: Mapping[str, Array], features: Array) -> Array:
-        """Return what the adapter makes of features (n, dim), of the same shape and not normalised."""
-
-    def middle(self, params: Mapping[str, Array]) -> "Middle":
-        """Return what appends the adapter to an ONNX graph."""
-
-    def module(self, dim: int) -> "nn.Module":
-        """Return the trainable module, whose state has the names and shapes of the params: features in, adapted out."""
-
-    def loss(self, name: str, adapted: "Tensor", labels: "Tensor", text: "Tensor", logit_scale: float) -> "Tensor":
-        """Return the loss of a batch.
-
-        adapted      (b, dim) from the module
-        labels       (b,) int64, rows of text
-        text         (classes, dim), rows of norm 1
+        pool         (n, dim), unlabelled features of the target domain, as the encoder gave them
+        batch_size   target features per step, at most
+        seed         of what is drawn once, such as the start of a head
         """
 
 
@@ -59,6 +54,9 @@ _METHODS: tuple[Method, ...] = (
     FaaClip("faaclip-reference", Norm.BATCH),
     Facmic("facmic", Norm.LAYER),
     Facmic("facmic-reference", Norm.BATCH),
+    Linear(),
+    Personal(),
+    Fedot(),
 )
 METHODS: Mapping[str, Method] = {method.name: method for method in _METHODS}
 
@@ -69,3 +67,14 @@ def method(name: str) -> Method:
         return METHODS[name]
     except KeyError:
         raise OptionInvalid(f"no method named {name!r}; there are {', '.join(METHODS)}") from None
+
+
+def version_0(how: Method, text: Array, rng: Generator) -> dict[str, Array]:
+    """Return all params of a method as a federation begins with them, head first."""
+    adapter = how.start(text.shape[1], rng)
+    return head.beginning(text) | adapter if how.head else adapter
+
+
+def logits(how: Method, params: Mapping[str, Array], features: Array, text: Array, logit_scale: float) -> Array:
+    """Return logits (n, classes) of features (n, dim) through the adapter, against the head or the text."""
+    return classifier.logits(how.adapt(params, features), head.compared(params, text), logit_scale)

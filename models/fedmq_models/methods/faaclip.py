@@ -18,7 +18,6 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fedmq_models.companion import Companion
 from fedmq_models.methods.feature_adaptation import FeatureAdaptation, Norm
 from fedmq_models.target import Pool, Ramp, Target
 
@@ -26,18 +25,21 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
+    from fedmq_models.model import Model
+    from fedmq_models.terms import Term
+
 Array = NDArray[np.float32]
 WEIGHT = 0.5  # of the adversarial term, as published
 
 
 class FaaClip(FeatureAdaptation):
-    """The module with a domain head for a companion."""
+    """The module and, in the loss, a domain head."""
 
-    def companion(
-        self, target: Target, pool: Array, text: Array, logit_scale: float, batch_size: int, seed: int
-    ) -> Companion:
+    keeps = "a domain head"
+
+    def term(self, target: Target, pool: Array, batch_size: int, seed: int) -> "Term":
         """Return a new head, and what it needs."""
-        head = domain_head(text.shape[1], np.random.default_rng([seed, 2]))
+        head = domain_head(pool.shape[1], np.random.default_rng([seed, 2]))
         return Adversary(head, Pool(pool, batch_size), target, published=self.norm is Norm.BATCH)
 
 
@@ -54,14 +56,14 @@ class Adversary:
         self._both = target.sides == "both"
         self._moments: Mapping[str, Any] | None = None
 
-    def begin(self, optimizer: "Optimizer", seed: int) -> None:
+    def begin(self, model: "Model", optimizer: "Optimizer", seed: int) -> None:
         """Train the head along."""
         self._pool.begin(seed)
         optimizer.add_param_group({"params": list(self.head.parameters())})
         if self._moments is not None:
             optimizer.load_state_dict(dict(self._moments))
 
-    def term(self, module: "nn.Module", adapted: "Tensor", labels: "Tensor") -> "Tensor":
+    def __call__(self, model: "Model", features: "Tensor", adapted: "Tensor", labels: "Tensor") -> "Tensor":
         """Return half of both domains' cross-entropies, the node's being 1 and the target 0, times the weight."""
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits, normalize
@@ -69,7 +71,7 @@ class Adversary:
         target, strength = torch.from_numpy(self._pool.batch()), self._ramp.next()
         here = reversed_gradient(normalize(adapted, dim=1), strength)
         with torch.set_grad_enabled(self._both):
-            there = normalize(module(target), dim=1)
+            there = normalize(model.adapter(target), dim=1)
             there = reversed_gradient(there, strength) if self._both else there
         if self._published:
             ours, theirs = self.head(here), self.head(there)
@@ -79,7 +81,7 @@ class Adversary:
         told = told + binary_cross_entropy_with_logits(theirs, torch.zeros_like(theirs))
         return self._weight * told / 2
 
-    def end(self, optimizer: "Optimizer") -> None:
+    def end(self, model: "Model", optimizer: "Optimizer") -> None:
         """Keep the moments, where they go on."""
         if self._published:
             self._moments = optimizer.state_dict()

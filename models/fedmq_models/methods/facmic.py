@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmq_models.companion import Companion
 from fedmq_models.methods.feature_adaptation import FeatureAdaptation, Norm
 from fedmq_models.target import Pool, Ramp, Target
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
     from torch.optim import Optimizer
+
+    from fedmq_models.model import Model
+    from fedmq_models.terms import Term
 
 Array = NDArray[np.float32]
 WEIGHT = 1.0  # of the distance, as published
@@ -31,13 +33,13 @@ SMALLEST = 1e-12
 
 
 class Facmic(FeatureAdaptation):
-    """The module with a local MMD for a companion."""
+    """The module and, in the loss, a local MMD."""
 
-    def companion(
-        self, target: Target, pool: Array, text: Array, logit_scale: float, batch_size: int, seed: int
-    ) -> Companion:
+    keeps = ""
+
+    def term(self, target: Target, pool: Array, batch_size: int, seed: int) -> "Term":
         """Return what compares with the pool."""
-        return Attraction(Pool(pool, batch_size), target, text, logit_scale, published=self.norm is Norm.BATCH)
+        return Attraction(Pool(pool, batch_size), target, published=self.norm is Norm.BATCH)
 
 
 class Attraction:
@@ -46,28 +48,27 @@ class Attraction:
     published     whether the target's features stay as the encoder gave them
     """
 
-    def __init__(self, pool: Pool, target: Target, text: Array, logit_scale: float, published: bool) -> None:
+    def __init__(self, pool: Pool, target: Target, published: bool) -> None:
         self._pool, self._ramp, self._published = pool, Ramp(target.ramp_steps), published
         self._weight = WEIGHT if target.weight is None else target.weight
         self._both = target.sides != "node"
-        self._text, self._scale = text, logit_scale
 
-    def begin(self, optimizer: "Optimizer", seed: int) -> None:
+    def begin(self, model: "Model", optimizer: "Optimizer", seed: int) -> None:
         """Draw from the pool anew; nothing trains along."""
         self._pool.begin(seed)
 
-    def term(self, module: "nn.Module", adapted: "Tensor", labels: "Tensor") -> "Tensor":
+    def __call__(self, model: "Model", features: "Tensor", adapted: "Tensor", labels: "Tensor") -> "Tensor":
         """Return the local MMD between the batch and one from the pool, times weight and ramp."""
         import torch
         from torch.nn.functional import normalize
 
         target = torch.from_numpy(self._pool.batch())
         with torch.set_grad_enabled(self._both):
-            there = normalize(target if self._published else module(target), dim=1)
-        shares = torch.softmax(self._scale * there.detach() @ torch.from_numpy(self._text).T, dim=1)
+            there = normalize(target if self._published else model.adapter(target), dim=1)
+        shares = torch.softmax(model.scale * there.detach() @ model.classes.detach().T, dim=1)
         return self._weight * self._ramp.next() * local_mmd(normalize(adapted, dim=1), there, labels, shares)
 
-    def end(self, optimizer: "Optimizer") -> None:
+    def end(self, model: "Model", optimizer: "Optimizer") -> None:
         """Nothing was trained along."""
 
 

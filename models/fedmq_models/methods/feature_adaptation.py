@@ -37,9 +37,11 @@ class Norm(StrEnum):
 
 
 class FeatureAdaptation:
-    """The module as a method without a companion; who adapts to a target domain adds that."""
+    """The module as a method; who adapts to a target domain adds the term that does it."""
 
     losses: tuple[str, ...] = FedClip.losses
+    head = False
+    stays: tuple[str, ...] = ()
 
     def __init__(self, name: str, norm: Norm) -> None:
         self.name, self.norm = name, norm
@@ -130,7 +132,7 @@ class FeatureAdaptation:
         return Gate(nn.Linear(dim, dim), norm, nn.LeakyReLU(SLOPE), nn.Linear(dim, dim), nn.Softmax(dim=1))
 
     def loss(self, name: str, adapted: "Tensor", labels: "Tensor", text: "Tensor", logit_scale: float) -> "Tensor":
-        """Return the loss `class` or `reference` of a batch: FedCLIP's, without what a companion adds."""
+        """Return the loss `class` or `reference` of a batch: FedCLIP's, without the term."""
         return FedClip().loss(name, adapted, labels, text, logit_scale)
 
     def _shapes(self, dim: int) -> dict[str, tuple[int, ...]]:

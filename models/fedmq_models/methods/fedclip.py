@@ -17,6 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fedmq_models.errors import BundleMismatch
+from fedmq_models.methods.losses import class_loss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,6 +32,8 @@ class FedClip:
 
     name = "fedclip"
     losses: tuple[str, ...] = ("class", "reference")
+    head = False
+    stays: tuple[str, ...] = ()
 
     def start(self, dim: int, rng: Generator) -> dict[str, Array]:
         """Draw both layers as torch initialises a linear layer: weights and biases uniform within 1 / sqrt(dim)."""
@@ -80,10 +83,9 @@ class FedClip:
         import torch
         from torch.nn.functional import cross_entropy, normalize
 
-        image = normalize(adapted, dim=1)
         if name == "class":
-            return cross_entropy(logit_scale * image @ text.T, labels)
-        logits = logit_scale * image @ text[labels].T
+            return class_loss(adapted, labels, text, logit_scale)
+        logits = logit_scale * normalize(adapted, dim=1) @ text[labels].T
         diagonal = torch.arange(len(labels))
         return (cross_entropy(logits, diagonal) + cross_entropy(logits.T, diagonal)) / 2
 

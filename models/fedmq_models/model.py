@@ -1,0 +1,59 @@
+"""The model of a method in torch: its adapter, and its head or the frozen text features in its place."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedmq_models.method import Method
+from fedmq_models.methods.head import HEAD, compared, without
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Array = NDArray[np.float32]
+
+
+class Model:
+    """A method's params as torch has them.
+
+    adapter     features in, adapted features out
+    classes     (classes, dim) what these are compared with; a parameter where it is learned
+    scale       of the logits
+    """
+
+    def __init__(self, how: Method, params: Mapping[str, Array], text: Array, logit_scale: float) -> None:
+        import torch
+
+        self.how = how
+        self.adapter = loaded(how, params, text.shape[1])
+        self.classes, self.scale = torch.from_numpy(compared(params, text).copy()), logit_scale
+        self.classes.requires_grad_(HEAD in params)
+        self._names = tuple(params)
+
+    def named(self) -> "dict[str, Tensor]":
+        """Return the live tensors of all params by name, buffers of the adapter included."""
+        found = self.adapter.state_dict(keep_vars=True) | {HEAD: self.classes}
+        return {name: found[name] for name in self._names}
+
+    def trainable(self) -> "Iterator[Tensor]":
+        """Yield what an optimizer moves."""
+        return (value for value in self.named().values() if value.requires_grad)
+
+    def params(self) -> dict[str, Array]:
+        """Return the values of all params, in the order in which they were given."""
+        return {name: value.detach().numpy() for name, value in self.named().items()}
+
+    def loss(self, name: str, adapted: "Tensor", labels: "Tensor") -> "Tensor":
+        """Return the method's loss of a batch."""
+        return self.how.loss(name, adapted, labels, self.classes, self.scale)
+
+
+def loaded(how: Method, params: Mapping[str, Array], dim: int) -> "nn.Module":
+    """Return a method's adapter with a copy of these params."""
+    import torch
+
+    adapter = how.module(dim)
+    adapter.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in without(params).items()})
+    return adapter
