@@ -25,6 +25,9 @@ from fedmq.tables import FORMAT
 
 LEDGER, EVALUATIONS = "ledger.sqlite", "evaluations.jsonl"  # files in a run's folder
 EXACT, BROADCAST, VELOCITY = "exact", "broadcast", "velocity"
+FORGOTTEN = "forgotten"  # in meta: nodes whose statistics are not wanted, as a JSON list
+# Of each node the newest accepted statistics, which are in every head until others replace them.
+LIVE = "select max(number) from updates where codec glob 'stats-*' and number is not null group by node"
 Row = Mapping[str, Any]
 
 
@@ -144,7 +147,40 @@ class Record:
             velocity=self._array(version, VELOCITY),
             folded=row["folded"],
             norms=tuple(row["norm"] for row in reversed(norms)),
+            beginning=self._beginning(exact),
+            live=self.live(row["folded"]),
+            forgotten=self.forgotten(),
         )
+
+    def before_forgetting(self, version: int) -> Point | None:
+        """Return where the federation stood at this version, but for what was then forgotten; None if unknown.
+
+        The params of the version are gone, because what was forgotten is in them; a head is solved without them.
+        """
+        values = self._array(0, EXACT)
+        if values is None:
+            return None
+        (row,) = self._rows("select folded from versions where version = ?", (version,))
+        start = Params(Arrays(self.schema(), values))
+        return Point(version, start, start, folded=row["folded"], live=self.live(row["folded"]))
+
+    def live(self, folded: int) -> tuple[UpdateEntry, ...]:
+        """Return of each node the newest statistics numbered below `folded`, in the order of folding.
+
+        raises     LedgerUnusable if a payload is damaged
+        """
+        if self.meta()["format"] == "1":
+            return ()
+        rows = self._rows(
+            "select * from updates join payloads using (number) where number in"
+            " (select max(number) from updates where codec glob 'stats-*' and number < ? group by node) order by number",
+            (folded,),
+        )
+        return tuple(self._accepted(row) for row in rows)
+
+    def forgotten(self) -> frozenset[str]:
+        """Return the nodes whose statistics are not wanted any more."""
+        return frozenset(json.loads(self.meta().get(FORGOTTEN, "[]")))
 
     def settings(self) -> dict[int, str]:
         """Return the settings that shaped commits, by the number that versions name; a ledger of format 1 has none."""
@@ -164,6 +200,10 @@ class Record:
             (first, 2**63 - 1 if end is None else end),
         )
         return tuple(self._accepted(row) for row in rows)
+
+    def _beginning(self, exact: Params) -> Params | None:
+        values = self._array(0, EXACT)
+        return None if values is None else Params(Arrays(exact.schema, values))
 
     def _accepted(self, row: Row) -> UpdateEntry:
         place = Place(row["segment"], row["start"], row["size"], row["crc"])
