@@ -19,6 +19,7 @@ from fedmq.core import Event
 from fedmq.drive import Drive
 from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Remember, Train
 from fedmq.seeds import seed
+from fedmq.stats.forms import FORMS
 from fedmq.transports import Link
 from fedmq_models.training import warm_up
 from fedmq_nodes import task
@@ -130,7 +131,7 @@ class Shell:
             wanted = task.understand(effect.task, effect.arrays)
             task.require_same(wanted, effect.schema)
             data = await self._in_thread(self._source.load, wanted.labels, self._split, self._report)
-            if len(data.train):
+            if len(data.train) and effect.up not in FORMS:
                 await self._in_thread(warm_up, wanted.training, self._threads)
         except Exception as error:
             if not hasattr(error, "exit_code"):
@@ -139,7 +140,7 @@ class Shell:
             reason, text = getattr(error, "reason", "failed"), str(error)
             return lambda _now: self.node.leave(reason, text, refused=True)
         self._tell(data)
-        self._trainer = Trainer(wanted, data, self._seed)
+        self._trainer = Trainer(wanted, data, self._seed, effect.up)
         return partial(self.node.prepared, len(data.train), len(data.test))
 
     async def _train(self, effect: Train, cancelled: Cancellation) -> Event:

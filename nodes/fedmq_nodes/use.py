@@ -18,7 +18,8 @@ from fedmq_models.bundle import Bundle
 from fedmq_models.encode import Encoder
 from fedmq_models.examples import Examples
 from fedmq_models.export import export_adapted
-from fedmq_models.methods import Method, method
+from fedmq_models.methods import Method, logits, method
+from fedmq_models.methods.closed_form import BIAS, HEAD, ClosedForm
 from fedmq_nodes.sources import Progress, Source, Split
 
 
@@ -53,13 +54,17 @@ class Learned:
 
     def logits(self, features: NDArray[np.float32], adapted: bool = True) -> NDArray[np.float32]:
         """Return logits (n, classes) of features (n, dim), through the adapter or without it."""
-        through = self.how.adapt(self.params.named(), features) if adapted else features
-        return classifier.logits(through, self.bundle.text, self.bundle.logit_scale)
+        text, scale = self.bundle.text, self.bundle.logit_scale
+        if not adapted:
+            return classifier.logits(features, text, scale)
+        return logits(self.how, self.params.named(), features, text, scale)
 
     def export(self, out: Path) -> Path:
         """Write one ONNX file, pixels to logits, that plain onnxruntime runs."""
-        middle = self.how.middle(self.params.named())
-        return export_adapted(self.bundle, middle, out, version=self.version, method=self.how.name)
+        params = self.params.named()
+        head = (params[HEAD], params[BIAS]) if isinstance(self.how, ClosedForm) else None
+        middle = self.how.middle(params)
+        return export_adapted(self.bundle, middle, out, version=self.version, method=self.how.name, head=head)
 
 
 def evaluate(learned: Learned, source: Source, progress: Progress) -> dict[str, Any]:

@@ -30,6 +30,7 @@ async def serve_federation(federation: Federation, where: str, listening: Callab
     listening     told the address, once nodes can connect
     """
     training = parse(Training, federation.task, where, "task.")
+    task.require_agreed(training, federation.codec.up, where)
     job = task.job(bundles.load(federation.bundle), training)
     with until_interrupted() as stop:
         hub = await links.hub(federation, np.random.default_rng(randbits(128)))

@@ -20,7 +20,7 @@ from fedmq.journal import Entry, EventEntry, NodeEntry, ReportEntry, Traffic, Up
 from fedmq.migrate import migrate
 from fedmq.past import Past
 from fedmq.quantities import Count
-from fedmq.record import BROADCAST, EXACT, LIVE, VELOCITY, Record, connect
+from fedmq.record import BROADCAST, EXACT, VELOCITY, Record, connect
 from fedmq.segments import SEGMENT_BYTES, Place, Segments
 from fedmq.tables import FORMAT, TABLES
 
@@ -41,9 +41,10 @@ delete from updates
 where number >= (select max(folded) from versions) and number not in (select number from payloads)
 """
 
-PENDING = f"""
-select distinct segment from payloads
-where number >= (select max(folded) from versions) or number in ({LIVE})
+# What is in no version yet, and of each node the newest statistics: they are in every head until others replace them.
+PENDING = """
+select distinct segment from payloads where number >= (select max(folded) from versions) or number in
+(select max(number) from updates where codec glob 'stats-*' and number is not null group by node)
 """
 # What tells this run from another of the same federation: a node must not send one what it has learned in the other.
 NAME_RUN = "insert or ignore into meta values ('run', lower(hex(randomblob(8))))"
@@ -277,8 +278,8 @@ class Ledger:
         if self._keeping.versions:
             oldest = entry.version - self._keeping.versions + 1
             self._connection.execute(
-                "delete from arrays where version < ? and version > 0 and version not in (select version from segments)",
-                (oldest,),
+                "delete from arrays where version between 1 and ? and version not in (select version from segments)",
+                (oldest - 1,),
             )
 
     def _write_array(self, version: int, kind: str, values: Vector) -> None:

@@ -26,8 +26,6 @@ from fedmq.tables import FORMAT
 LEDGER, EVALUATIONS = "ledger.sqlite", "evaluations.jsonl"  # files in a run's folder
 EXACT, BROADCAST, VELOCITY = "exact", "broadcast", "velocity"
 FORGOTTEN = "forgotten"  # in meta: nodes whose statistics are not wanted, as a JSON list
-# Of each node the newest accepted statistics, which are in every head until others replace them.
-LIVE = "select max(number) from updates where codec glob 'stats-*' and number is not null group by node"
 Row = Mapping[str, Any]
 
 
@@ -172,8 +170,8 @@ class Record:
         if self.meta()["format"] == "1":
             return ()
         rows = self._rows(
-            "select * from updates join payloads using (number) where number in"
-            " (select max(number) from updates where codec glob 'stats-*' and number < ? group by node) order by number",
+            "select * from updates join payloads using (number) where number in (select max(number) from updates"
+            " where codec glob 'stats-*' and number < ? group by node) order by number",
             (folded,),
         )
         return tuple(self._accepted(row) for row in rows)

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from fedmq_models import classifier
 from fedmq_models.errors import OptionInvalid
+from fedmq_models.methods.closed_form import ClosedForm
 from fedmq_models.methods.fedclip import FedClip
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Method(Protocol):
         """
 
 
-METHODS: Mapping[str, Method] = {method.name: method for method in (FedClip(),)}
+METHODS: Mapping[str, Method] = {method.name: method for method in (FedClip(), ClosedForm())}
 
 
 def method(name: str) -> Method:
@@ -58,3 +60,15 @@ def method(name: str) -> Method:
         return METHODS[name]
     except KeyError:
         raise OptionInvalid(f"no method named {name!r}; there are {', '.join(METHODS)}") from None
+
+
+def version_0(how: Method, text: Array, logit_scale: float, rng: Generator) -> dict[str, Array]:
+    """Return all params of a method as a federation begins with them."""
+    return how.beginning(text, logit_scale) if isinstance(how, ClosedForm) else how.start(text.shape[1], rng)
+
+
+def logits(how: Method, params: Mapping[str, Array], features: Array, text: Array, logit_scale: float) -> Array:
+    """Return logits (n, classes) of features (n, dim): through the adapter against the text, or by the head."""
+    if isinstance(how, ClosedForm):
+        return how.logits(params, features)
+    return classifier.logits(how.adapt(params, features), text, logit_scale)
