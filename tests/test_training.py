@@ -105,11 +105,12 @@ def test_fedclips_adapter_has_525312_params_at_512_dimensions_and_its_state_name
 @pytest.mark.parametrize("name", METHODS)
 def test_a_methods_numpy_and_torch_forms_agree(name: str) -> None:
     how, data = method(name), examples(64)
+    params = how.start(DIM, np.random.default_rng(2))
     module = how.module(DIM)
-    module.load_state_dict({key: torch.tensor(value) for key, value in start().items()})
+    module.load_state_dict({key: torch.tensor(value) for key, value in params.items()})
     with torch.no_grad():
         expected = module(torch.tensor(data.features)).numpy()
-    np.testing.assert_allclose(how.adapt(start(), data.features), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(how.adapt(params, data.features), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_version_0_is_drawn_as_torch_draws_a_linear_layer() -> None:

@@ -20,6 +20,7 @@ from fedmq_models.examples import Examples
 from fedmq_models.export import export_adapted
 from fedmq_models.methods import Method, logits, method
 from fedmq_models.methods.closed_form import BIAS, HEAD, ClosedForm
+from fedmq_nodes import personal as personal_head
 from fedmq_nodes.sources import Progress, Source, Split
 
 
@@ -65,6 +66,25 @@ class Learned:
         head = (params[HEAD], params[BIAS]) if isinstance(self.how, ClosedForm) else None
         middle = self.how.middle(params)
         return export_adapted(self.bundle, middle, out, version=self.version, method=self.how.name, head=head)
+
+
+def personal(learned: Learned, source: Source, split: Split, progress: Progress) -> dict[str, Any]:
+    """Return the accuracy on the test split of a source, frozen, federated, and with a head of this source's own.
+
+    raises     ConfigInvalid unless the run has solved a ridge head
+    """
+    params = learned.params.named()
+    if not isinstance(learned.how, ClosedForm) or params[BIAS].any():
+        raise ConfigInvalid("a personal head is solved from a ridge head (task.method = 'statistics', statistics.head)")
+    data = source.load(learned.bundle.labels, split, progress)
+    features, labels = data.test.batch(slice(None)), data.test.labels
+    own = learned.how.logits(personal_head.head(params, data.train), features)
+    found = {"zero_shot": learned.logits(features, False), "federated": learned.logits(features), "personal": own}
+    return {
+        "version": learned.version,
+        "examples": len(labels),
+        **{name: round(float((logits.argmax(axis=1) == labels).mean()), 4) for name, logits in found.items()},
+    }
 
 
 def evaluate(learned: Learned, source: Source, progress: Progress) -> dict[str, Any]:

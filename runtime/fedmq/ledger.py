@@ -278,8 +278,10 @@ class Ledger:
         if self._keeping.versions:
             oldest = entry.version - self._keeping.versions + 1
             self._connection.execute(
-                "delete from arrays where version between 1 and ? and version not in (select version from segments)",
-                (oldest - 1,),
+                "delete from arrays where version < ? and version not in (select version from segments)"
+                # Statistics are drawn to version 0 for ever.
+                " and (version > 0 or not exists (select 1 from updates where codec glob 'stats-*'))",
+                (oldest,),
             )
 
     def _write_array(self, version: int, kind: str, values: Vector) -> None:

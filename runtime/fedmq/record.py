@@ -145,7 +145,7 @@ class Record:
             velocity=self._array(version, VELOCITY),
             folded=row["folded"],
             norms=tuple(row["norm"] for row in reversed(norms)),
-            beginning=self._beginning(exact),
+            beginning=self._beginning(version, exact),
             live=self.live(row["folded"]),
             forgotten=self.forgotten(),
         )
@@ -199,7 +199,9 @@ class Record:
         )
         return tuple(self._accepted(row) for row in rows)
 
-    def _beginning(self, exact: Params) -> Params | None:
+    def _beginning(self, version: int, exact: Params) -> Params | None:
+        if version == 0 or not self._rows("select 1 from updates where codec glob 'stats-*' limit 1"):
+            return None
         values = self._array(0, EXACT)
         return None if values is None else Params(Arrays(exact.schema, values))
 
