@@ -179,3 +179,13 @@ def test_a_real_encoder_on_real_images_gives_the_same_classes_either_way(tmp_pat
     found = run(path, pixels)
     np.testing.assert_allclose(found / made.logit_scale, expected / made.logit_scale, atol=1e-5)
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
+
+
+def test_a_head_that_was_solved_takes_the_place_of_the_text(linear: Bundle, tmp_path: Path) -> None:
+    rng, how = np.random.default_rng(5), method("statistics")
+    weights, bias = rng.normal(size=linear.text.shape).astype(np.float32), rng.normal(size=len(linear.text))
+    head = (weights, bias.astype(np.float32))
+    path = export_adapted(linear, how.middle({}), tmp_path / "adapted.onnx", method=how.name, head=head)
+    features = linear_encoder.features(noise(4))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(run(path, noise(4)), unit @ weights.T + bias, atol=1e-4)
