@@ -17,8 +17,8 @@ from fedmq_models.bundle import Bundle, Preprocess
 from fedmq_models.encode import Encoder, read_pixels
 from fedmq_models.errors import BundleMismatch, BundleUnreadable, BundleUnwritable, ExportUnavailable
 from fedmq_models.export import export_adapted, zero_shot
+from fedmq_models.head import affine
 from fedmq_models.methods import METHODS, logits, method, version_0
-from fedmq_models.methods.head import HEAD
 from test_encoder import mobilenet
 
 SIZE, DIM = linear_encoder.SIZE, linear_encoder.DIM
@@ -77,10 +77,12 @@ def test_the_file_of_any_method_gives_the_logits_of_its_own_arithmetic(
     name: str, linear: Bundle, tmp_path: Path
 ) -> None:
     how, rng = method(name), np.random.default_rng(4)
-    begun = version_0(how, linear.text, rng)
+    begun = version_0(how, linear.text, linear.logit_scale, rng)
     weights = {key: value + rng.normal(0, 0.3, value.shape).astype(np.float32) for key, value in begun.items()}
     out = tmp_path / "adapted.onnx"
-    path = export_adapted(linear, how.middle(weights), out, method=name, head=weights.get(HEAD))
+    path = export_adapted(
+        linear, how.middle(weights), out, method=name, head=affine(weights, linear.text, linear.logit_scale)
+    )
     features = 10 * linear_encoder.features(noise(8))
     expected = logits(how, weights, features, linear.text, linear.logit_scale)
     np.testing.assert_allclose(run(path, noise(8)), expected, atol=2e-3)
@@ -194,3 +196,13 @@ def test_a_real_encoder_on_real_images_gives_the_same_classes_either_way(tmp_pat
     found = run(path, pixels)
     np.testing.assert_allclose(found / made.logit_scale, expected / made.logit_scale, atol=1e-5)
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
+
+
+def test_a_head_that_was_solved_takes_the_place_of_the_text(linear: Bundle, tmp_path: Path) -> None:
+    rng, how = np.random.default_rng(5), method("statistics")
+    weights, bias = rng.normal(size=linear.text.shape).astype(np.float32), rng.normal(size=len(linear.text))
+    head = (weights, bias.astype(np.float32))
+    path = export_adapted(linear, how.middle({}), tmp_path / "adapted.onnx", method=how.name, head=head)
+    features = linear_encoder.features(noise(4))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(run(path, noise(4)), unit @ weights.T + bias, atol=1e-4)

@@ -31,6 +31,7 @@ NEVER = {
 SHELLS = {
     "fedmq.control",
     "fedmq.drive",
+    "fedmq.forget",
     "fedmq.serve",
     "fedmq.transports",
     "fedmq.transports.broker",

@@ -6,15 +6,18 @@ import torch
 from numpy.typing import NDArray
 
 from fedmq_models import classifier
+from fedmq_models.errors import OptionInvalid
 from fedmq_models.examples import Examples
+from fedmq_models.head import BIAS, HEAD, Head, affine, without
 from fedmq_models.methods import METHODS, logits, method, version_0
 from fedmq_models.methods.feature_adaptation import MEAN, VARIANCE
-from fedmq_models.methods.head import HEAD, without
 from fedmq_models.training import Training, fit
 
 DIM, CLASSES, SCALE = 12, 5, 20.0
 # A gate as FedCLIP has it draws its layers at random. It is nearly uniform at first, and no more than that.
-GATES = {name for name, how in METHODS.items() if not how.head}
+GATES = {name for name, how in METHODS.items() if how.head is Head.TEXT}
+
+TRAINED = [name for name, how in METHODS.items() if how.head is not Head.SOLVED]
 
 Params = dict[str, NDArray[np.float32]]
 
@@ -32,7 +35,7 @@ def text() -> NDArray[np.float32]:
 
 
 def begun(name: str) -> Params:
-    return version_0(method(name), text(), np.random.default_rng(2))
+    return version_0(method(name), text(), SCALE, np.random.default_rng(2))
 
 
 def moved(name: str) -> Params:
@@ -73,7 +76,7 @@ def test_a_methods_numpy_and_torch_forms_agree(name: str) -> None:
     np.testing.assert_allclose(how.adapt(params, data.features), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_loss_of_a_method_is_the_cross_entropy_of_its_logits(name: str) -> None:
     how, data = method(name), examples()
     params = settled(moved(name), data.features)
@@ -83,7 +86,7 @@ def test_the_loss_of_a_method_is_the_cross_entropy_of_its_logits(name: str) -> N
     assert run.loss == pytest.approx(float(expected), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_training_moves_every_param_and_lowers_the_loss(name: str) -> None:
     data = examples(200)
     runs = [fit(Training(method=name, lr=0.05, epochs=n), begun(name), data, text(), SCALE, seed=0) for n in (1, 10)]
@@ -96,7 +99,7 @@ def test_training_moves_every_param_and_lowers_the_loss(name: str) -> None:
 @pytest.mark.parametrize(("name", "travels", "stays"), [("linear", 7 * 512, 0), ("fedot", 7 * 512, 512 * 64)])
 def test_a_head_of_seven_classes_has_3584_params(name: str, travels: int, stays: int) -> None:
     words = classifier.normalised(np.random.default_rng(0).standard_normal((7, 512)))
-    sizes = {key: value.size for key, value in version_0(method(name), words, np.random.default_rng(0)).items()}
+    sizes = {key: value.size for key, value in version_0(method(name), words, SCALE, np.random.default_rng(0)).items()}
     assert (sizes.pop(HEAD), sum(sizes.values())) == (travels, stays)
 
 
@@ -123,3 +126,23 @@ def test_a_linear_head_learns_as_an_independent_softmax_regression_does() -> Non
         head -= 0.01 * SCALE * (shares - np.eye(CLASSES)[data.labels]).T @ unit / 60
     np.testing.assert_allclose(found, head, atol=1e-5)
     assert np.abs(found - text()).max() > 0.01
+
+
+def test_a_head_that_is_solved_is_not_trained() -> None:
+    with pytest.raises(OptionInvalid, match="'statistics' is not trained: its head is solved by the aggregator"):
+        fit(Training(method="statistics"), begun("statistics"), examples(), text(), SCALE, seed=0)
+
+
+def test_heads_that_are_learned_and_solved_classify_alike_where_they_are_the_scale_apart() -> None:
+    rng, features = np.random.default_rng(5), examples().features
+    rows = rng.normal(size=(CLASSES, DIM)).astype(np.float32)
+    inside = {HEAD: SCALE * rows, BIAS: np.zeros(CLASSES, np.float32)}
+    found = [
+        logits(method(name), params, features, text(), SCALE)
+        for name, params in (("linear", {HEAD: rows}), ("statistics", inside))
+    ]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-4)
+    for name, params in (("linear", {HEAD: rows}), ("statistics", inside | {BIAS: rows[:, 0]})):
+        weights, bias = affine(params, text(), SCALE)
+        unit = classifier.normalised(features) @ weights.T + (0 if bias is None else bias)
+        np.testing.assert_allclose(unit, logits(method(name), params, features, text(), SCALE), rtol=1e-4, atol=1e-4)

@@ -89,7 +89,10 @@ def test_the_format_before_is_read_without_being_migrated(golden: Path) -> None:
     assert record.meta()["format"] == "1"
 
 
-@pytest.mark.parametrize("after", ["drop table payloads", "alter table", "insert into payloads", "update meta"])
+@pytest.mark.parametrize(
+    "after",
+    ["drop table payloads", "alter table versions", "alter table reports", "insert into payloads", "update meta"],
+)
 def test_a_migration_that_is_cut_short_has_not_begun(
     golden: Path, tmp_path: Path, after: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -257,3 +257,11 @@ def test_a_memory_that_has_not_changed_is_not_written_again() -> None:
     bench.waits(1.0)
     bench.hears(Task(0), Task(0))
     assert len(bench.disk) == before
+
+
+def test_statistics_that_a_dead_process_counted_are_not_sent_by_the_next() -> None:
+    """The next one has data of its own to count; the seq is used up all the same."""
+    memory = Memory("one", 3, Update(SESSION, 3, 0, "stats-fp32", 10, payload=b"counted"))
+    session = Session(Side.NODE, 8, 0.0)
+    outbox = Outbox(memory, session)
+    assert (outbox.update, outbox.remembered, session.seq) == (None, False, 3)

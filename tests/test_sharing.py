@@ -35,7 +35,7 @@ def test_a_part_that_is_not_there_is_refused_with_those_that_are(part: str) -> N
 @pytest.mark.parametrize("name", METHODS)
 def test_of_every_method_something_travels_unless_told_otherwise_and_what_stays_is_there(name: str) -> None:
     how = method(name)
-    params = version_0(how, np.eye(3, 8, dtype=np.float32), np.random.default_rng(0))
+    params = version_0(how, np.eye(3, 8, dtype=np.float32), 1.0, np.random.default_rng(0))
     travels = shared(how, (), params)
     assert travels
     assert [part for part in how.stays if not shared(how, (part,), params)] == []

@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from fedmq_models.errors import OptionInvalid
 from fedmq_models.examples import Examples
-from fedmq_models.methods import METHODS, Adapting, method
+from fedmq_models.methods import Adapting, method
 from fedmq_models.target import Target
 from fedmq_models.terms import Moon
 from fedmq_models.training import Fit, Training, fit, terms_of
-from test_methods import DIM, SCALE, begun, examples, moved, text
+from test_methods import DIM, SCALE, TRAINED, begun, examples, moved, text
 
 LR, SEED = 0.05, 11
 PLAIN = Training(optimizer="sgd", lr=LR, epochs=2, batch_size=16)
@@ -121,9 +121,10 @@ def test_the_loss_that_is_told_is_that_of_the_examples_alone() -> None:
     assert len(told) == 1
 
 
-def test_moon_without_an_adapter_is_refused() -> None:
-    with pytest.raises(OptionInvalid, match="task.moon is 1, but linear has no adapter: its features never move"):
-        Training(method="linear", moon=1.0)
+@pytest.mark.parametrize("name", ["linear", "statistics"])
+def test_moon_without_an_adapter_is_refused(name: str) -> None:
+    with pytest.raises(OptionInvalid, match=f"task.moon is 1, but {name} has no adapter: its features never move"):
+        Training(method=name, moon=1.0)
 
 
 def test_moon_keeps_what_a_run_reached_and_the_next_run_is_drawn_away_from_it() -> None:
@@ -139,7 +140,7 @@ def test_moon_keeps_what_a_run_reached_and_the_next_run_is_drawn_away_from_it() 
 ALL = Training(lr=0.01, batch_size=16, prox=0.1, moon=1.0, target=Target(ramp_steps=0))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "linear"])
+@pytest.mark.parametrize("name", [name for name in TRAINED if name != "linear"])
 def test_every_method_trains_with_all_terms_at_once_and_they_change_what_it_learns(name: str) -> None:
     """FedProx, MOON, and for a method that adapts its own: sums of losses, each with a state of its own."""
     data, training = examples(48), replace(ALL, method=name)

@@ -2,7 +2,7 @@
 
 It says what is learned (the names and shapes of its params, and their values at version 0), which of it stays on the
 node that learns it, how features pass through it (in numpy, so that a device classifies without torch) and how it is
-trained (a torch module and a loss). A method with a head learns the classes' weights too (`methods.head`).
+trained (a torch module and a loss). A method with a head learns the classes' weights too (`head`).
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+
+from fedmq_models.head import Head
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,13 +25,14 @@ Array = NDArray[np.float32]
 class Method(Protocol):
     """What every method offers. `dim` is the dimension of a feature.
 
-    head     whether a head is learned beside the adapter, whose params alone the functions here know
+    head     what adapted features are compared with; its params stand before the adapter's, which alone the functions
+             here know
     stays    parts of the params that do not travel unless the task says otherwise, see `sharing`
     """
 
     name: str
     losses: tuple[str, ...]
-    head: bool
+    head: Head
     stays: tuple[str, ...]
 
     def start(self, dim: int, rng: Generator) -> dict[str, Array]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fedmq_models.errors import OptionInvalid
+from fedmq_models.head import HEAD, Head, compared, without
 from fedmq_models.method import Method
-from fedmq_models.methods.head import HEAD, compared, without
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,6 +27,8 @@ class Model:
     def __init__(self, how: Method, params: Mapping[str, Array], text: Array, logit_scale: float) -> None:
         import torch
 
+        if how.head is Head.SOLVED:
+            raise OptionInvalid(f"the method {how.name!r} is not trained: its head is solved by the aggregator")
         self.how = how
         self.adapter = loaded(how, params, text.shape[1])
         self.classes, self.scale = torch.from_numpy(compared(params, text).copy()), logit_scale

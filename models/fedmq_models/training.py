@@ -15,7 +15,6 @@ from pydantic import Field
 from fedmq_models.errors import OptionInvalid
 from fedmq_models.examples import Examples
 from fedmq_models.methods import Adapting, method, version_0
-from fedmq_models.methods.linear import Linear
 from fedmq_models.model import Model
 from fedmq_models.target import Target
 from fedmq_models.terms import Moon, Prox, Term
@@ -63,7 +62,7 @@ class Training:
         how = method(self.method)
         if self.loss not in how.losses:
             raise OptionInvalid(f"task.loss is {self.loss!r}; {self.method} has {', '.join(how.losses)}")
-        if self.moon and isinstance(how, Linear):
+        if self.moon and not how.start(1, np.random.default_rng(0)):
             raise OptionInvalid(
                 f"task.moon is {self.moon:g}, but {self.method} has no adapter: its features never move"
             )
@@ -141,7 +140,7 @@ def warm_up(training: Training, threads: int) -> None:
 
     torch.set_num_threads(threads)
     text = np.eye(2, dtype=np.float32)
-    start = version_0(method(training.method), text, np.random.default_rng(0))
+    start = version_0(method(training.method), text, 1.0, np.random.default_rng(0))
     two = Examples(np.eye(2, dtype=np.float32), np.arange(2), np.arange(2))
     fit(training, start, two, text, 1.0, seed=0)
 

@@ -210,6 +210,9 @@ def evaluate(
     bundle: Bundle = None,
     personal: Personal = None,
     device: Annotated[str, typer.Option(help="What the encoder runs on: auto, cpu, cuda, tensorrt.")] = "auto",
+    own_head: Annotated[
+        bool, typer.Option("--own-head", help="Also with a head of these data's own; measured on their test split.")
+    ] = False,
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Show it under this name in the report.")] = None,
     json: Json = False,
 ) -> None:
@@ -228,10 +231,17 @@ def evaluate(
     given = {"name": "eval", "data": data, "features": features, "where": columns, "device": device}
     options = parse(NodeOptions, given, "fedmq eval")
     with progress.bar("encoding images") as report:
-        found = use.evaluate(learned, options.source(learned.bundle), report)
+        source = options.source(learned.bundle)
+        if own_head:
+            found = use.with_own_head(learned, source, options.split(), report)
+        else:
+            found = use.evaluate(learned, source, report)
     if save:
         use.note(run, save, found)
-    show.json_line(found) if json else tell.evaluation(found)
+    if json:
+        show.json_line(found)
+    else:
+        (tell.own_head if own_head else tell.evaluation)(found)
 
 
 @app.command("classify", rich_help_panel="Use")

@@ -4,6 +4,8 @@ It is sent once it is remembered and there is a link, and sent again where the a
 room for it. What it is and what becomes of it if it is refused, the `outbox` knows; when to ask for it, `contact`.
 """
 
+from dataclasses import replace
+
 from fedmq.delta import Params, Schema, subtract
 from fedmq.effects import Effect, Level, Remember
 from fedmq.memory import Memory
@@ -13,7 +15,7 @@ from fedmq.session import Receipt, Session, State
 from fedmq_nodes.contact import Contact
 from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.outbox import Outbox
-from fedmq_nodes.results import Trained
+from fedmq_nodes.results import Counted, Trained
 from fedmq_nodes.voice import Voice
 
 
@@ -24,8 +26,11 @@ class Delivery:
         self._session, self._contact, self._outbox, self._voice = session, contact, outbox, voice
         self._memory = outbox.memory  # as the shell was last asked to keep it
 
-    def pack(self, result: Trained, before: Params, codec: str, who: Introduction) -> None:
-        """Squeeze what was learned into the update that waits: to be remembered, to be sent, for its verdict."""
+    def pack(self, result: Trained | Counted, before: Params, codec: str, who: Introduction) -> None:
+        """Make what was learned the update that waits: to be remembered, to be sent, for its verdict.
+
+        A delta is squeezed; what was counted is packed already.
+        """
         number = self._session.seq + 1
         update = Update(
             session=self._session.number,
@@ -37,8 +42,11 @@ class Delivery:
             loss=result.loss,
             train_s=result.train_s,
         )
-        delta, drawn = subtract(result.params, before), seed(who.federation, who.name, number)
-        self._outbox.fill(update, delta, drawn, result.personal)
+        if isinstance(result, Counted):
+            self._outbox.put(replace(update, payload=result.payload))
+        else:
+            delta, drawn = subtract(result.params, before), seed(who.federation, who.name, number)
+            self._outbox.fill(update, delta, drawn, result.personal)
         self._voice.log("info", "update.trained", seq=number, base_version=result.version, loss=round(result.loss, 4))
 
     def unremembered(self) -> list[Effect]:

@@ -6,6 +6,7 @@ from fedmq import codec
 from fedmq.compress import CODECS
 from fedmq.delta import Params
 from fedmq.messages import Hello, Welcome
+from fedmq.stats.forms import FORMS
 from fedmq.versions import proof
 
 
@@ -29,7 +30,7 @@ class Introduction:
             feature_space=self.feature_space,
             dim=self.dim,
             methods=self.methods,
-            codecs=tuple(CODECS),
+            codecs=(*CODECS, *FORMS),
             version=version,
             proof=b"" if params is None else proof(params),
             software=self.software,
@@ -42,8 +43,8 @@ def problem(welcome: Welcome, before: Welcome | None) -> tuple[str, str] | None:
 
     before     the last one that this process had; another task, or another run, is another federation to it
     """
-    if welcome.up not in CODECS:
-        known = ", ".join(CODECS)
+    if welcome.up not in CODECS and welcome.up not in FORMS:
+        known = ", ".join((*CODECS, *FORMS))
         return "unknown_codec", f"the federation wants updates as {welcome.up!r}, this node knows {known}"
     if before is not None and (welcome.task, welcome.schema) != (before.task, before.schema):
         return "another_task", "the federation at this address now learns something else; join it again"

@@ -19,6 +19,7 @@ from fedmq.core import Event
 from fedmq.drive import Drive
 from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Remember, Train
 from fedmq.seeds import seed
+from fedmq.stats.forms import FORMS
 from fedmq.transports import Link
 from fedmq_models.training import warm_up
 from fedmq_nodes import pool, task
@@ -131,7 +132,7 @@ class Shell:
             task.require_same(wanted, effect.schema, self.node.personal)
             data = await self._in_thread(self._source.load, wanted.labels, self._split, self._report)
             pool.require_apart(wanted.pool, wanted.training.target, data.test)
-            if len(data.train):
+            if len(data.train) and effect.up not in FORMS:
                 await self._in_thread(warm_up, wanted.training, self._threads)
         except Exception as error:
             if not hasattr(error, "exit_code"):
@@ -140,14 +141,14 @@ class Shell:
             reason, text = getattr(error, "reason", "failed"), str(error)
             return lambda _now: self.node.leave(reason, text, refused=True)
         self._tell(data)
-        self._trainer = Trainer(wanted, data, self._seed)
+        self._trainer = Trainer(wanted, data, self._seed, effect.up)
         return partial(self.node.prepared, len(data.train), len(data.test))
 
     async def _train(self, effect: Train, cancelled: Cancellation) -> Event:
         assert self._trainer is not None
         started = self._loop.time()
         result = await self._in_thread(
-            self._trainer.train, effect.version, effect.params, effect.personal, cancelled.is_set
+            self._trainer.learn, effect.version, effect.params, effect.personal, cancelled.is_set
         )
         left_s = self._pace.least_s(result.examples) - (self._loop.time() - started)
         if left_s > 0:

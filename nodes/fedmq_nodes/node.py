@@ -18,12 +18,13 @@ from fedmq.errors import BadFrame, RemoteError
 from fedmq.memory import Memory
 from fedmq.messages import Bye, Code, Message, Model, Ping, Ready, Refuse, Report, Task, Update, Verdict, Welcome
 from fedmq.session import Receipt, Session, Side, State
+from fedmq.stats.forms import FORMS
 from fedmq_nodes.contact import Contact
 from fedmq_nodes.delivery import Delivery
 from fedmq_nodes.greeting import Introduction, problem
 from fedmq_nodes.learner import Learner
 from fedmq_nodes.outbox import Outbox
-from fedmq_nodes.results import Evaluated, Trained
+from fedmq_nodes.results import Counted, Evaluated, Trained
 from fedmq_nodes.voice import Voice
 
 __all__ = ["Evaluated", "Node", "Trained"]
@@ -107,7 +108,7 @@ class Node:
             self._contact.spoke(now)
         return self._collect()
 
-    def trained(self, result: Trained, now: float) -> list[Effect]:
+    def trained(self, result: Trained | Counted, now: float) -> list[Effect]:
         """Training is done: squeeze the difference, have it remembered, and keep it until it has a verdict."""
         if not self._done and self._welcome is not None:
             before = self._learner.finish(result.version)
@@ -214,13 +215,13 @@ class Node:
             self._voice.log("warning", event, **fields)
         self._learner.personal = self._outbox.personal
         if self.outbox is None and not self._learner.training:
-            # What the ledger has lost is trained again.
-            self._learner.trained = welcome.trained
+            # What the ledger has lost is trained again; statistics are sent whenever they are asked for.
+            self._learner.trained = -1 if welcome.up in FORMS else welcome.trained
         if (verdict := self._delivery.resume(welcome, now)) is not None:
             self._learn(verdict)
         if before is None:
             self._voice.log("info", "node.welcomed", version=welcome.version, seq=welcome.seq)
-            self._voice.add(Prepare(welcome.task, bytes(welcome.arrays), Schema(welcome.schema)))
+            self._voice.add(Prepare(welcome.task, bytes(welcome.arrays), Schema(welcome.schema), welcome.up))
         elif self._learner.ready is not None:
             self._voice.send(self._learner.ready)
         if self._early is not None and self._early.origin == welcome.origin:

@@ -26,6 +26,7 @@ from fedmq.errors import BadPayload
 from fedmq.memory import Memory
 from fedmq.messages import Code, Update, Verdict, Welcome
 from fedmq.session import Session
+from fedmq.stats.forms import FORMS
 from fedmq_nodes.feedback import regained, squeezed
 
 # Refused for when or how they came. Every other refusal says that the values are unusable, or that nobody wants any.
@@ -46,10 +47,12 @@ class Outbox:
 
     def __init__(self, memory: Memory, session: Session) -> None:
         session.seq = memory.seq
-        self.update = memory.update and replace(memory.update, session=session.number)
+        # Statistics are of the data that a process had. The next one counts its own.
+        unsent = None if memory.update is None or memory.update.codec in FORMS else memory.update
+        self.update = unsent and replace(unsent, session=session.number)
         self.residual = memory.residual
         self.personal = memory.personal
-        self.remembered = memory.update is not None
+        self.remembered = unsent is not None
         self._session = session
         self._run, self._used = memory.run, memory.used
 
@@ -68,7 +71,11 @@ class Outbox:
             if self.residual is not None and math.isfinite(norm(delta)):
                 delta, self.residual = carried(delta, self.residual), None
             payload = codec.pack(delta, seed)
-        self.update = replace(update, payload=payload)
+        self.put(replace(update, payload=payload))
+
+    def put(self, update: Update) -> None:
+        """Make this update, which has its payload, the one that waits."""
+        self.update = update
         self.remembered, self._used = False, update.seq
 
     def keep(self, memory: Memory) -> bool:

@@ -1,8 +1,9 @@
 """Results: what slow work gave, as a shell tells its node."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedmq.delta import Params
+from fedmq.messages import Buffer
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,18 @@ class Trained:
     loss: float
     train_s: float = 0.0
     personal: Params | None = None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What counting gave: the statistics of `examples` features, packed in the form that was asked for."""
+
+    version: int
+    payload: Buffer = field(repr=False)
+    examples: int
+    train_s: float = 0.0
+    steps: int = 0
+    loss: float = 0.0
 
 
 @dataclass(frozen=True)

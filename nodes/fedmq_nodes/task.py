@@ -17,11 +17,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fedmq.delta import Params, Schema, gather
+from fedmq.errors import ConfigInvalid
 from fedmq.plan import CAVEAT, STAYS, Job
+from fedmq.stats.forms import FORMS
 from fedmq_models import bundle as bundles
 from fedmq_models.bundle import Bundle
 from fedmq_models.method import Method
 from fedmq_models.methods import METHODS, Adapting, method, version_0
+from fedmq_models.methods.closed_form import ClosedForm
 from fedmq_models.sharing import shared
 from fedmq_models.training import Training
 from fedmq_nodes.errors import StateUnusable, TaskUnknown
@@ -55,7 +58,7 @@ class Task:
 
     def begin(self, seed: int) -> dict[str, NDArray[np.float32]]:
         """Return all params as they begin."""
-        return version_0(self.how, self.text, np.random.default_rng(seed))
+        return version_0(self.how, self.text, self.logit_scale, np.random.default_rng(seed))
 
     @cached_property
     def fresh(self) -> dict[str, NDArray[np.float32]]:
@@ -102,6 +105,15 @@ def staying(task: Task) -> str:
     if task.training.moon:
         kept.append("the model of its last run")
     return ", ".join(kept)
+
+
+def require_agreed(training: Training, up: str, where: str) -> None:
+    """Raise ConfigInvalid, with both, unless the method and the codec upwards are both of statistics, or neither."""
+    if (training.method == ClosedForm.name) != (up in FORMS):
+        raise ConfigInvalid(
+            f"{where}: task.method is {training.method!r} and codec.up {up!r}; the method {ClosedForm.name!r} goes "
+            f"with one of {', '.join(FORMS)}, any other with a codec of deltas"
+        )
 
 
 def understand(task: Mapping[str, Any], arrays: bytes) -> Task:

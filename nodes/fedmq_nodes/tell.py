@@ -66,6 +66,14 @@ def evaluation(found: Summary) -> None:
         Console(stderr=True).print(f"skipped {path}: {why}", style="yellow", highlight=False, soft_wrap=True)
 
 
+def own_head(found: Summary) -> None:
+    """Print the accuracy of a version on a test split, and that with a head of the data's own beside it."""
+    table = Table("images", "zero-shot", "federated", "personal", title=f"accuracy of version {found['version']}")
+    shares = [percent(found[key]) for key in ("zero_shot", "federated", "personal")]
+    table.add_row(str(found["examples"]), *shares)
+    Console().print(table)
+
+
 def labels(found: Summary) -> None:
     """Print what is on one image."""
     if "error" in found:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from fedmq.delta import Params
 from fedmq.seeds import seed
+from fedmq.stats.forms import FORMS, Form
+from fedmq.stats.layout import Layout, count
 from fedmq_models import classifier
 from fedmq_models.examples import Examples
 from fedmq_models.methods import logits
 from fedmq_models.terms import Term
 from fedmq_models.training import fit, terms_of
-from fedmq_nodes.results import Evaluated, Trained
+from fedmq_nodes.results import Counted, Evaluated, Trained
 from fedmq_nodes.sources import Data
 from fedmq_nodes.task import Task
 
@@ -26,9 +28,17 @@ SMALLEST = np.finfo(np.float32).tiny
 class Trainer:
     """One task on one node's data."""
 
-    def __init__(self, task: Task, data: Data, seed: int) -> None:
-        self._task, self._data, self._seed = task, data, seed
+    def __init__(self, task: Task, data: Data, seed: int, up: str = "") -> None:
+        self._task, self._data, self._seed, self._form = task, data, seed, FORMS.get(up)
         self._terms: list[Term] | None = None
+
+    def learn(
+        self, version: int, params: Params, personal: Params | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> Trained | Counted:
+        """Do what is asked for: count, where that is statistics, or train."""
+        if self._form is not None:
+            return self._count(version, self._form)
+        return self.train(version, params, personal, stop)
 
     def train(
         self, version: int, params: Params, personal: Params | None = None, stop: Callable[[], bool] = lambda: False
@@ -53,6 +63,11 @@ class Trainer:
         )
         travels, stays = task.parted(run.params)
         return Trained(version, travels, len(self._data.train), run.steps, run.loss, personal=stays)
+
+    def _count(self, version: int, form: Form) -> Counted:
+        examples, layout = self._data.train, Layout(*self._task.text.shape)
+        found = count(((examples.batch(chosen), examples.labels[chosen]) for chosen in examples.chunks()), layout)
+        return Counted(version, form.pack(found), found.examples)
 
     def evaluate(self, version: int | None, params: Params | None, personal: Params | None = None) -> Evaluated:
         """Classify the test split with these params, or with the frozen model alone.

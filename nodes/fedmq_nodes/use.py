@@ -21,10 +21,10 @@ from fedmq_models.bundle import Bundle
 from fedmq_models.encode import Encoder
 from fedmq_models.examples import Examples
 from fedmq_models.export import export_adapted
+from fedmq_models.head import BIAS, Head, affine, solved
 from fedmq_models.method import Method
 from fedmq_models.methods import logits, method, version_0
-from fedmq_models.methods.head import HEAD
-from fedmq_nodes import state
+from fedmq_nodes import own_head, state
 from fedmq_nodes.sources import Progress, Source, Split
 
 
@@ -63,7 +63,7 @@ class Learned:
                 f"bundle {found.name} has {found.feature_space[:16]}; name the run's own with --bundle"
             )
         how = method(meta["method"])
-        whole = version_0(how, found.text, np.random.default_rng(0)) | params.named()
+        whole = version_0(how, found.text, found.logit_scale, np.random.default_rng(0)) | params.named()
         if personal is not None:
             whole |= state.personal(personal, meta.get("run", "")).named()
         return cls(number, whole, how, found, meta.get(CAVEAT, ""))
@@ -77,8 +77,27 @@ class Learned:
 
     def export(self, out: Path) -> Path:
         """Write one ONNX file, pixels to logits, that plain onnxruntime runs."""
-        middle, head = self.how.middle(self.params), self.params.get(HEAD)
+        middle = self.how.middle(self.params)
+        head = affine(self.params, self.bundle.text, self.bundle.logit_scale)
         return export_adapted(self.bundle, middle, out, version=self.version, method=self.how.name, head=head)
+
+
+def with_own_head(learned: Learned, source: Source, split: Split, progress: Progress) -> dict[str, Any]:
+    """Return the accuracy on the test split of a source, frozen, federated, and with a head of this source's own.
+
+    raises     ConfigInvalid unless the run has solved a ridge head
+    """
+    if learned.how.head is not Head.SOLVED or learned.params[BIAS].any():
+        raise ConfigInvalid("an own head is solved from a ridge head (task.method = 'statistics', statistics.head)")
+    data = source.load(learned.bundle.labels, split, progress)
+    features, labels = data.test.batch(slice(None)), data.test.labels
+    own = solved(own_head.head(learned.params, data.train), features)
+    found = {"zero_shot": learned.logits(features, False), "federated": learned.logits(features), "personal": own}
+    return {
+        "version": learned.version,
+        "examples": len(labels),
+        **{name: round(float((logits.argmax(axis=1) == labels).mean()), 4) for name, logits in found.items()},
+    }
 
 
 def evaluate(learned: Learned, source: Source, progress: Progress) -> dict[str, Any]:

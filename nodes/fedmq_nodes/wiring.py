@@ -17,6 +17,7 @@ from fedmq.serve import serve
 from fedmq_models import bundle as bundles
 from fedmq_models.training import Training
 from fedmq_nodes import links, pool, state, task
+from fedmq_nodes.begin import from_run
 from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.join import Pace, Shell
 from fedmq_nodes.options import NodeOptions, user_cache
@@ -30,8 +31,11 @@ async def serve_federation(federation: Federation, where: str, listening: Callab
     listening     told the address, once nodes can connect
     """
     training = parse(Training, federation.task, where, "task.")
+    task.require_agreed(training, federation.codec.up, where)
     bundle = bundles.load(federation.bundle)
     job = task.job(bundle, training, pool=pool.published(training, bundle))
+    if federation.start_from is not None:
+        job = from_run(job, federation.start_from)
     with until_interrupted() as stop:
         hub = await links.hub(federation, np.random.default_rng(randbits(128)))
         try:

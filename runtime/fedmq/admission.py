@@ -5,7 +5,7 @@ and while there is no room for another, whoever brings one is told when to try a
 that costs its sender is not decided here.
 """
 
-from fedmq.collect import Collector
+from fedmq.collecting import Collecting
 from fedmq.journal import Journal, Traffic, UpdateEntry
 from fedmq.messages import Code, Update, Verdict
 from fedmq.plan import Settings
@@ -14,7 +14,7 @@ from fedmq.roster import Member, Roster
 from fedmq.session import Receipt
 from fedmq.stall import Stall
 
-FAULTS = frozenset(Code) - {Code.ACCEPTED, Code.TOO_STALE, Code.FINISHED, Code.BUSY}
+FAULTS = frozenset(Code) - {Code.ACCEPTED, Code.TOO_STALE, Code.FINISHED, Code.BUSY, Code.FORGOTTEN}
 
 
 class Admission:
@@ -24,7 +24,7 @@ class Admission:
         self,
         settings: Settings,
         roster: Roster,
-        collector: Collector,
+        collector: Collecting,
         stall: Stall,
         journal: Journal,
         post: Post,
@@ -101,6 +101,7 @@ class Admission:
         }
         if entry.code is Code.ACCEPTED:
             member.trained = max(member.trained, update.base_version)
+            member.counted = member.session.number
             self._traffic.up_goodput += len(update.payload)
             self._roster.update_free(member, newest)
             self._post.log("debug", "update.admitted", now, **facts, weight=entry.taken)

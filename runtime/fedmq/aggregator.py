@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from fedmq import codec
 from fedmq.admission import Admission
-from fedmq.collect import Collector
+from fedmq.collecting import collector
 from fedmq.convene import Convener
 from fedmq.effects import Done, Effect, Keep
 from fedmq.errors import BadFrame, RemoteError, Unexpected
@@ -53,8 +53,8 @@ class Aggregator:
         self.caveat, self.stays = job.notes.get(CAVEAT, ""), job.notes.get(STAYS, "")
         self.phase = Phase.COLLECTING
         self.traffic = replace(past.traffic)
-        self.roster = Roster()
-        self.collector = Collector(settings, past.point)
+        self.roster = Roster(settings.one_shot, past.point.forgotten)
+        self.collector = collector(settings, past.point)
         self.stall = Stall()
         self.strikes = Strikes(settings.strikes, settings.mute_s)
         self._rates = Rates(settings.limits)

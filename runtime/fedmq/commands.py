@@ -141,3 +141,34 @@ def replay(
         raise typer.Exit(EXIT_FAILED)
     if not found[replays.Outcome.SAME]:
         raise typer.Exit(EXIT_INPUT)
+
+
+@app.command("forget", rich_help_panel="Run")
+def forget(
+    run: Annotated[Path, typer.Argument(help="The folder of a run of statistics that nobody serves.")],
+    node: Annotated[str, typer.Argument(help="The node's name, or its id.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let it contribute again; what was erased stays so.")] = False,
+    json: Json = False,
+) -> None:
+    """Take a node's statistics out of a run: the head is then, to the bit, one solved without them.
+
+    Example: fedmq forget runs/pacs edge-1
+    """
+    from dataclasses import asdict
+
+    from fedmq import forget as forgetting
+    from fedmq import show
+
+    if undo:
+        found = forgetting.allow(run, node)
+        show.json_line({"node": found, "allowed": True}) if json else typer.echo(f"{found} may contribute again")
+        return
+    done = forgetting.forget(run, node)
+    if json:
+        show.json_line(asdict(done))
+        return
+    typer.echo(
+        f"version {done.version} is of {done.nodes} nodes, without {done.node}; erased: {done.payloads} payloads, "
+        f"{done.payload_bytes} bytes\nversions that it was in have lost their params; reports and exports made of them "
+        "are yours to delete"
+    )

@@ -3,7 +3,8 @@
     federation = "pacs"         its name
     bundle = "tiny"             an embedded bundle, or a folder, relative to the file
     run = "runs/pacs"           the folder of its ledger, relative to the file
-    [link] [keeping] [task] [rounds] [combine] [weight] [guard] [outer] [codec] [pulse] [limits] [stop]
+    start_from = "runs/one"    a run whose newest version this one begins with
+    [link] [keeping] [task] [rounds] [combine] [weight] [guard] [outer] [statistics] [codec] [pulse] [limits] [stop]
 
 `[rounds] preset = "quorum"` takes that preset's values, any of which may be set beside it. `--set rounds.goal=4` on the
 command line has the last word.
@@ -59,6 +60,7 @@ class Federation(Settings):
 
     bundle: Word = "tiny"
     run: Path = Path("run")
+    start_from: Path | None = None
     link: Endpoint = Endpoint()
     keeping: Keeping = Keeping()
     task: Mapping[str, Any] = field(default_factory=dict)
@@ -142,7 +144,8 @@ def federation(table: Table, where: str, folder: Path) -> Federation:
     )
     is_path = "/" in found.bundle or (folder / found.bundle).is_dir()
     bundle = str(folder / found.bundle) if is_path else found.bundle
-    return replace(found, run=folder / found.run, link=link, bundle=bundle)
+    start_from = found.start_from and folder / found.start_from
+    return replace(found, run=folder / found.run, start_from=start_from, link=link, bundle=bundle)
 
 
 def parse(form: type[Form], table: Mapping[str, Any], where: str, prefix: str = "", also: Sequence[str] = ()) -> Form:

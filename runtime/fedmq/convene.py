@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from numpy.random import Generator
 
-from fedmq.collect import Collector
+from fedmq.collecting import Collecting
 from fedmq.journal import Journal, Traffic
 from fedmq.plan import Settings
 from fedmq.post import Post
@@ -23,7 +23,7 @@ class Convener:
         self,
         settings: Settings,
         roster: Roster,
-        collector: Collector,
+        collector: Collecting,
         journal: Journal,
         post: Post,
         traffic: Traffic,

@@ -63,11 +63,15 @@ class Log:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Get the features ready for this task, whose params have this schema; then say prepared(...)."""
+    """Get the features ready for this task, whose params have this schema; then say prepared(...).
+
+    up         codec of updates, or form of statistics
+    """
 
     task: Mapping[str, Any]
     arrays: bytes
     schema: Schema
+    up: str = ""
 
 
 @dataclass(frozen=True)

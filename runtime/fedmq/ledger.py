@@ -41,12 +41,16 @@ delete from updates
 where number >= (select max(folded) from versions) and number not in (select number from payloads)
 """
 
-PENDING = "select distinct segment from payloads where number >= (select max(folded) from versions)"
 # The version that the oldest segment beside some begins after, and where payloads lie that are in those.
 OLDEST = "select version from segments where segment not in (select value from json_each(?)) order by segment limit 1"
 PLACES = """
 select * from payloads where number in (select value from json_each(?)) and segment in (select value from json_each(?))
 order by number
+"""
+# What is in no version yet, and of each node the newest statistics: they are in every head until others replace them.
+PENDING = """
+select distinct segment from payloads where number >= (select max(folded) from versions) or number in
+(select max(number) from updates where codec glob 'stats-*' and number is not null group by node)
 """
 # What tells this run from another of the same federation: a node must not send one what it has learned in the other.
 NAME_RUN = "insert or ignore into meta values ('run', lower(hex(randomblob(8))))"
@@ -297,7 +301,10 @@ class Ledger:
         if self._keeping.versions:
             oldest = entry.version - self._keeping.versions + 1
             self._connection.execute(
-                "delete from arrays where version < ? and version not in (select version from segments)", (oldest,)
+                "delete from arrays where version < ? and version not in (select version from segments)"
+                # Statistics are drawn to version 0 for ever.
+                " and (version > 0 or not exists (select 1 from updates where codec glob 'stats-*'))",
+                (oldest,),
             )
 
     def _write_array(self, version: int, kind: str, values: Vector) -> None:

@@ -38,6 +38,11 @@ class Code(StrEnum):
     NO_EXAMPLES = "no_examples"
     FINISHED = "finished"
     BUSY = "busy"
+    WRONG_COUNTS = "wrong_counts"
+    WRONG_SUMS = "wrong_sums"
+    WRONG_TRACE = "wrong_trace"
+    NOT_POSITIVE = "not_positive"
+    FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ class Point:
     cached     what the rule goes on from of earlier rounds
     folded     how many updates were folded since the federation began
     norms      of the last of them, oldest first
+    beginning  version 0, towards which statistics are drawn; None where none are collected, or where this is version 0
+    live       of each node the newest statistics, in the order of folding
+    forgotten  nodes whose statistics are not wanted any more
     """
 
     version: int
@@ -26,6 +29,9 @@ class Point:
     cached: tuple[Contribution, ...] = ()
     folded: int = 0
     norms: tuple[float, ...] = ()
+    beginning: Params | None = None
+    live: tuple[UpdateEntry, ...] = ()
+    forgotten: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

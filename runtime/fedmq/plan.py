@@ -22,6 +22,9 @@ from fedmq.quantities import Amount, Count, Positive, Size, Word
 from fedmq.rounds import Policy
 from fedmq.rules import held_bytes
 from fedmq.rules.combining import Combining
+from fedmq.stats.forms import FORMS
+from fedmq.stats.layout import Layout
+from fedmq.stats.settings import Statistics
 from fedmq.weight import Weighting
 
 CAVEAT = "caveat"  # the note of a job without which its figures would be misread; shown wherever they are
@@ -35,7 +38,12 @@ def _known_codec(name: str) -> str:
     return name
 
 
+def _known_upwards(name: str) -> str:
+    return name if name in FORMS else _known_codec(name)
+
+
 CodecName = Annotated[Word, AfterValidator(_known_codec)]
+UpName = Annotated[Word, AfterValidator(_known_upwards)]
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Codecs:
-    """The codec of each direction."""
+    """The codec of each direction; upwards it may be a form of statistics."""
 
-    up: CodecName = "int8"
+    up: UpName = "int8"
     down: CodecName = "fp32"
 
 
@@ -116,10 +124,16 @@ class Settings:
     weight: Weighting = Weighting()
     guard: Guard = Guard()
     outer: Outer = Outer()
+    statistics: Statistics = Statistics()
     codec: Codecs = Codecs()
     pulse: Pulse = Pulse()
     limits: Limits = Limits()
     stop: Stop = Stop()
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether nodes send statistics, each process once, and not deltas."""
+        return self.codec.up in FORMS
 
     def evaluates(self, version: int) -> bool:
         """Whether nodes report their accuracy on this version."""
@@ -136,7 +150,9 @@ class Settings:
                 f"{limit}: set most_nodes to {limit // (4 * schema.size)} or less, or raise combine.memory_bytes"
             )
         for what, name, limits in (("an update", self.codec.up, self.limits), ("a version", "fp32", Limits())):
-            size = compression(name).size_bytes(schema) + HEAD_BYTES
+            form = FORMS.get(name)
+            size = compression(name).size_bytes(schema) if form is None else form.size_bytes(Layout.of(schema))
+            size += HEAD_BYTES
             if size > limits.frame_bytes:
                 raise ConfigInvalid(
                     f"{what} of {schema.size} values is a frame of up to {size} bytes as {name}, limit is "

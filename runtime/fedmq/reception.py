@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fedmq import codec
 from fedmq.codec import Limits
-from fedmq.collect import Collector
+from fedmq.collecting import Collecting
 from fedmq.effects import Level
 from fedmq.errors import ConfigInvalid
 from fedmq.journal import Journal
@@ -66,7 +66,7 @@ class Reception:
         job: Job,
         run: str,
         roster: Roster,
-        collector: Collector,
+        collector: Collecting,
         journal: Journal,
         post: Post,
     ) -> None:

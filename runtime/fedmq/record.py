@@ -27,6 +27,7 @@ from fedmq.tables import FORMAT
 
 LEDGER, EVALUATIONS = "ledger.sqlite", "evaluations.jsonl"  # files in a run's folder
 EXACT, BROADCAST, CACHED = "exact", "broadcast", "cached"  # kinds of arrays; the others are states
+FORGOTTEN = "forgotten"  # in meta: nodes whose statistics are not wanted, as a JSON list
 Row = Mapping[str, Any]
 
 
@@ -150,12 +151,45 @@ class Record:
             cached=self._cached(version),
             folded=row["folded"],
             norms=tuple(row["norm"] for row in reversed(norms)),
+            beginning=self._beginning(version, exact),
+            live=self.live(row["folded"]),
+            forgotten=self.forgotten(),
         )
 
     def cached(self, version: int) -> list[int]:
         """Return the numbers of the updates that the rule went on from after this version."""
         rows = self._rows("select data from arrays where version = ? and kind = ?", (version, CACHED))
         return [int(number) for row in rows for number in np.frombuffer(row["data"], "<i8")]
+
+    def before_forgetting(self, version: int) -> Point | None:
+        """Return where the federation stood at this version, but for what was then forgotten; None if unknown.
+
+        The params of the version are gone, because what was forgotten is in them; a head is solved without them.
+        """
+        values = self._array(0, EXACT)
+        if values is None:
+            return None
+        (row,) = self._rows("select folded from versions where version = ?", (version,))
+        start = Params(Arrays(self.schema(), values))
+        return Point(version, start, start, folded=row["folded"], live=self.live(row["folded"]))
+
+    def live(self, folded: int) -> tuple[UpdateEntry, ...]:
+        """Return of each node the newest statistics numbered below `folded`, in the order of folding.
+
+        raises     LedgerUnusable if a payload is damaged
+        """
+        if self.meta()["format"] == "1":
+            return ()
+        rows = self._rows(
+            "select * from updates join payloads using (number) where number in (select max(number) from updates"
+            " where codec glob 'stats-*' and number < ? group by node) order by number",
+            (folded,),
+        )
+        return tuple(self._accepted(row) for row in rows)
+
+    def forgotten(self) -> frozenset[str]:
+        """Return the nodes whose statistics are not wanted any more."""
+        return frozenset(json.loads(self.meta().get(FORGOTTEN, "[]")))
 
     def settings(self) -> dict[int, str]:
         """Return the settings that shaped commits, by the number that versions name; a ledger of format 1 has none."""
@@ -190,6 +224,12 @@ class Record:
                 f"version {version} goes on from the newest deltas of {len(wanted)} nodes, {len(rows)} of them are kept"
             )
         return tuple(contribution(self._accepted(row), schema) for row in rows)
+
+    def _beginning(self, version: int, exact: Params) -> Params | None:
+        if version == 0 or not self._rows("select 1 from updates where codec glob 'stats-*' limit 1"):
+            return None
+        values = self._array(0, EXACT)
+        return None if values is None else Params(Arrays(exact.schema, values))
 
     def _accepted(self, row: Row) -> UpdateEntry:
         place = Place(row["segment"], row["start"], row["size"], row["crc"])

@@ -12,7 +12,8 @@ from enum import StrEnum
 from itertools import pairwise
 
 from fedmq import terms
-from fedmq.collect import Collector
+from fedmq.collecting import Collecting
+from fedmq.collecting import collector as collecting
 from fedmq.delta import digest_of
 from fedmq.errors import ConfigInvalid, LedgerUnusable, PayloadGone, RemoteError
 from fedmq.journal import Traffic, UpdateEntry
@@ -54,7 +55,7 @@ def replay(record: Record) -> Iterator[Replayed]:
     rows = record.versions()
     settings: Mapping[int | None, str] = dict(record.settings().items())
     yield _replayed(rows[0], *_start(record, rows[0]))
-    collector: Collector | None = None
+    collector: Collecting | None = None
     under: int | None = None
     for before, row in pairwise(rows):
         try:
@@ -63,9 +64,9 @@ def replay(record: Record) -> Iterator[Replayed]:
                 raise _Impossible("the settings that it was committed with are not in the ledger")
             entries = _entries(record, before["folded"], row["folded"])
             if collector is None:
-                collector = Collector(terms.read(text), _kept(record, before))
+                collector = collecting(terms.read(text), _kept(record, before, row))
             elif under != row.get("settings"):
-                collector = Collector(terms.read(text), collector.point)
+                collector = collecting(terms.read(text), collector.point)
             under = row.get("settings")
             outcome, why = _compared("replayed digest", _digest(collector, entries, row), row)
         except (_Impossible, ConfigInvalid, PayloadGone) as error:
@@ -104,8 +105,10 @@ def _entries(record: Record, first: int, end: int) -> tuple[UpdateEntry, ...]:
     return entries
 
 
-def _kept(record: Record, row: Row) -> Point:
+def _kept(record: Record, row: Row, following: Row) -> Point:
     point = record.point(row["version"])
+    if point is None and following["cause"] == Cause.FORGOTTEN and (left := record.before_forgetting(row["version"])):
+        return left
     if point is None:
         raise _Impossible(f"it goes on from version {row['version']}, whose params are neither replayed nor kept")
     found = digest_of(point.exact)
@@ -117,7 +120,7 @@ def _kept(record: Record, row: Row) -> Point:
     return point
 
 
-def _digest(collector: Collector, entries: tuple[UpdateEntry, ...], row: Row) -> str:
+def _digest(collector: Collecting, entries: tuple[UpdateEntry, ...], row: Row) -> str:
     for entry in entries:
         collector.refold(entry, entry.at)
     return digest_of(collector.commit(Cause(row["cause"]), Traffic(), row["closed_at"]).params)

@@ -21,6 +21,7 @@ class Member:
     holds        newest version that it has, or that is on its way to it; -1 none
     task         version of its live task; None is no task
     trained      newest version that it has delivered from; -1 none
+    counted      session whose statistics were accepted
     verdict      on the update `session.seq`; None while that is being written, or there was none
     zero_shot    accuracy of the frozen model on its own test split; `accuracy` that of version `reported`, `personal`
                  that with its own part beside it, if it has one
@@ -36,6 +37,7 @@ class Member:
     holds: int = -1
     task: int | None = None
     trained: int = -1
+    counted: int = 0
     verdict: Verdict | None = None
     examples: int = 0
     tests: int = 0
@@ -97,9 +99,14 @@ class Member:
 
 
 class Roster:
-    """All members, and which of them are free: ready, without a task, and not yet heard on the newest version."""
+    """All members, and which of them are free: ready, without a task, and not yet heard on the newest version.
 
-    def __init__(self) -> None:
+    one_shot     each process of a node is heard once, whatever the version
+    forgotten    nodes that are not to be asked
+    """
+
+    def __init__(self, one_shot: bool = False, forgotten: frozenset[str] = frozenset()) -> None:
+        self._one_shot, self._forgotten = one_shot, forgotten
         self.members: dict[str, Member] = {}
         self.free: dict[str, None] = {}
 
@@ -114,8 +121,9 @@ class Roster:
 
     def update_free(self, member: Member, newest: int) -> None:
         """Put the member among the free ones, or take it out, as its facts now say."""
-        can_train = member.connected and member.ready and member.examples > 0
-        if can_train and member.task is None and member.trained < newest:
+        can_train = member.connected and member.ready and member.examples > 0 and member.peer not in self._forgotten
+        is_heard = member.counted == member.session.number if self._one_shot else member.trained >= newest
+        if can_train and member.task is None and not is_heard:
             self.free[member.peer] = None
         else:
             self.free.pop(member.peer, None)

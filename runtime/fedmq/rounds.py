@@ -58,12 +58,16 @@ PRESETS: dict[str, Policy] = {
 
 
 class Cause(StrEnum):
-    """Why a round closed: goal met, nobody left to wait for, grace over, or deadline passed; always with a quorum."""
+    """Why a round closed: goal met, nobody left to wait for, grace over, or deadline passed; always with a quorum.
+
+    Or there was none: a node was forgotten.
+    """
 
     GOAL = "goal"
     GONE = "gone"
     GRACE = "grace"
     DEADLINE = "deadline"
+    FORGOTTEN = "forgotten"
 
 
 @dataclass

@@ -8,6 +8,8 @@ import numpy as np
 
 from fedmq.plan import CAVEAT, STAYS
 from fedmq.record import Record, Row
+from fedmq.stats.forms import FORMS, Fp32
+from fedmq.stats.layout import Layout
 
 ACCEPTED = "accepted"
 
@@ -50,7 +52,7 @@ def summarise(record: Record) -> dict[str, Any]:
         "bytes": {
             "up_per_update": round(_mean([update["frame_bytes"] for update in accepted]) or 0),
             "down_per_update": round(last["down_application"] / max(1, len(accepted))),
-            "fp32_per_update": 4 * record.schema().size,
+            "fp32_per_update": _fp32_bytes(record, accepted),
             "up_total": last["up_application"],
             "down_total": last["down_application"],
         },
@@ -97,3 +99,10 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     present = [value for value in values if value is not None]
     return round(mean(present), 4) if present else None
+
+
+def _fp32_bytes(record: Record, accepted: Sequence[Row]) -> int:
+    """Return what one update is as float32: a delta, or statistics."""
+    if accepted and accepted[-1]["codec"] in FORMS:
+        return Fp32().size_bytes(Layout.of(record.schema()))
+    return 4 * record.schema().size

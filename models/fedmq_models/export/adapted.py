@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from fedmq_models.bundle import Bundle, Precision
 from fedmq_models.bundle.staging import staged_file
@@ -29,6 +29,7 @@ INPUT = "pixels"
 OUTPUT = "logits"
 _ENCODER_PREFIX = "encoder/"
 
+Array = NDArray[np.float32]
 Middle = Callable[[Graph, str], str]
 """Appends a method's nodes: (graph, name of features (batch, dim)) -> name of adapted features (batch, dim)."""
 
@@ -45,15 +46,14 @@ def export_adapted(
     *,
     version: int = 0,
     method: str = "zero_shot",
-    head: npt.NDArray[np.float32] | None = None,
+    head: tuple[Array, Array | None] | None = None,
 ) -> Path:
     """Write pixels (batch, 3, size, size) float32 -> logits (batch, classes) float32 to one file, in one step.
-
-    head     (classes, dim) what adapted features are compared with; None is the bundle's text
 
     The file's metadata carry labels and preprocessing as JSON, `version`, `method`, and what names the bundle. An
     encoder in fp16 keeps its precision inside; what surrounds it is float32.
 
+    head       weights (classes, dim) and bias (classes,) in the place of the text features times the logit scale
     raises     BundleMismatch if the method's arrays have another dim; BundleUnreadable for a features-only bundle;
                ExportUnavailable without onnx; SourceUnreadable; BundleUnwritable
     """
@@ -67,8 +67,8 @@ def export_adapted(
         raise SourceUnreadable(f"{path} cannot be read as ONNX: {first_line(fault)}") from fault
     graph, features = _opened(onnx, model, bundle, how.size)
     unit = graph.normalised(middle(graph, features))
-    rows = np.float32(bundle.logit_scale) * (bundle.text if head is None else head)
-    _finish(onnx, graph, graph.linear(unit, "classes", rows, None), len(bundle.labels))
+    weights, bias = (np.float32(bundle.logit_scale) * bundle.text, None) if head is None else head
+    _finish(onnx, graph, graph.linear(unit, "classes", weights, bias), len(bundle.labels))
     entries = {
         "fedmq.labels": json.dumps(bundle.labels, ensure_ascii=False),
         "fedmq.preprocess": json.dumps(asdict(how)),

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fedmq_models import classifier
+from fedmq_models import classifier, head
 from fedmq_models.errors import OptionInvalid
+from fedmq_models.head import Head
 from fedmq_models.method import Method
-from fedmq_models.methods import head
+from fedmq_models.methods.closed_form import ClosedForm
 from fedmq_models.methods.faaclip import FaaClip
 from fedmq_models.methods.facmic import Facmic
 from fedmq_models.methods.feature_adaptation import Norm
@@ -57,6 +58,7 @@ _METHODS: tuple[Method, ...] = (
     Linear(),
     Personal(),
     Fedot(),
+    ClosedForm(),
 )
 METHODS: Mapping[str, Method] = {method.name: method for method in _METHODS}
 
@@ -69,12 +71,14 @@ def method(name: str) -> Method:
         raise OptionInvalid(f"no method named {name!r}; there are {', '.join(METHODS)}") from None
 
 
-def version_0(how: Method, text: Array, rng: Generator) -> dict[str, Array]:
+def version_0(how: Method, text: Array, logit_scale: float, rng: Generator) -> dict[str, Array]:
     """Return all params of a method as a federation begins with them, head first."""
-    adapter = how.start(text.shape[1], rng)
-    return head.beginning(text) | adapter if how.head else adapter
+    return head.beginning(how.head, text, logit_scale) | how.start(text.shape[1], rng)
 
 
 def logits(how: Method, params: Mapping[str, Array], features: Array, text: Array, logit_scale: float) -> Array:
     """Return logits (n, classes) of features (n, dim) through the adapter, against the head or the text."""
-    return classifier.logits(how.adapt(params, features), head.compared(params, text), logit_scale)
+    adapted = how.adapt(params, features)
+    if how.head is Head.SOLVED:
+        return head.solved(params, adapted)
+    return classifier.logits(adapted, head.compared(params, text), logit_scale)

@@ -17,6 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fedmq_models.errors import BundleMismatch
+from fedmq_models.head import Head
 from fedmq_models.methods.fedclip import FedClip
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class FeatureAdaptation:
     """The module as a method; who adapts to a target domain adds the term that does it."""
 
     losses: tuple[str, ...] = FedClip.losses
-    head = False
+    head = Head.TEXT
     stays: tuple[str, ...] = ()
 
     def __init__(self, name: str, norm: Norm) -> None:

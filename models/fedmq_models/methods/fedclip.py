@@ -17,6 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fedmq_models.errors import BundleMismatch
+from fedmq_models.head import Head
 from fedmq_models.methods.losses import class_loss
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class FedClip:
 
     name = "fedclip"
     losses: tuple[str, ...] = ("class", "reference")
-    head = False
+    head = Head.TEXT
     stays: tuple[str, ...] = ()
 
     def start(self, dim: int, rng: Generator) -> dict[str, Array]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from fedmq_models.head import Head
 from fedmq_models.methods.losses import class_loss
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Fedot:
 
     name = "fedot"
     losses: tuple[str, ...] = ("class",)
-    head = True
+    head = Head.LEARNED
     stays: tuple[str, ...] = ("rotation",)
 
     def start(self, dim: int, rng: Generator) -> dict[str, Array]:

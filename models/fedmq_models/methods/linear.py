@@ -11,6 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from fedmq_models.head import Head
 from fedmq_models.methods.losses import class_loss
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Linear:
 
     name = "linear"
     losses: tuple[str, ...] = ("class",)
-    head = True
+    head = Head.LEARNED
     stays: tuple[str, ...] = ()
 
     def start(self, dim: int, rng: Generator) -> dict[str, Array]:

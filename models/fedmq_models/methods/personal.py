@@ -15,6 +15,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from fedmq_models.head import Head
 from fedmq_models.methods.losses import class_loss
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Personal:
 
     name = "personal"
     losses: tuple[str, ...] = ("class",)
-    head = True
+    head = Head.LEARNED
     stays: tuple[str, ...] = ("adapter",)
 
     def start(self, dim: int, rng: Generator) -> dict[str, Array]:
