@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -15,9 +16,12 @@ from fedmq.errors import ConfigInvalid
 from fedmq.forecast import DAY_S, Assumed, Bytes, Forecast, Forecaster, Link
 from fedmq.plan import Codecs, Pulse, Settings, Stop
 from fedmq.rounds import PRESETS, Policy
+from fedmq.stats.forms import FORMS
+from fedmq.stats.layout import Layout
 from fedmq.transports import zmq
 from fedmq_bench.rows import RESULTS, read_file
 from fedmq_bench.untrained import params as adapter
+from fedmq_models import bundle as bundles
 from fedmq_nodes import contact
 from fedmq_nodes.commands import app
 from pair import Fleet, Worker, job, params
@@ -182,3 +186,26 @@ def test_a_number_that_is_none_is_refused(file: Path) -> None:
     found = run(file, "--nodes", "many").exception
     assert isinstance(found, ConfigInvalid)
     assert "--nodes is 'many'" in str(found)
+
+
+def test_statistics_are_foretold_as_the_one_round_that_they_take(file: Path) -> None:
+    how = ["--set", "task.method=statistics", "--set", "codec.up=stats-rank4"]
+    (found,) = (
+        json.loads(line) for line in run(file, "--nodes", 10, "--train-s", 5, "--json", *how).output.splitlines()
+    )
+    bundle = bundles.load("tiny")
+    payload = FORMS["stats-rank4"].size_bytes(Layout(len(bundle.labels), bundle.dim))
+    assert (found["node_up"]["goodput"], found["rounds_per_day"], found["once"]) == (payload, None, True)
+    refused = run(file, *how[:2])
+    assert "codec.up" in str(refused.exception)
+
+
+def test_the_pool_of_a_target_domain_is_in_what_a_node_is_sent_when_it_joins(file: Path, tmp_path: Path) -> None:
+    dim = bundles.load("tiny").dim
+    np.savez(tmp_path / "pool.npz", features=np.random.default_rng(0).normal(size=(60, dim)).astype(np.float32))
+    target = ["--set", f'task.target.pool="{tmp_path / "pool.npz"}"', "--set", "task.method=faaclip"]
+    joins = [
+        json.loads(run(file, "--nodes", 1, "--json", *target, "--set", f"task.target.rows={rows}").output)["join"]
+        for rows in (10, 60)
+    ]
+    assert joins[1]["application"] - joins[0]["application"] == pytest.approx(50 * dim * 2, abs=10)

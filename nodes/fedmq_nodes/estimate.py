@@ -15,7 +15,7 @@ from fedmq.forecast import Assumed, Forecast, Forecaster
 from fedmq.show import size
 from fedmq_models import bundle as bundles
 from fedmq_models.training import Training
-from fedmq_nodes import fleetfile, task
+from fedmq_nodes import fleetfile, pool, task
 
 
 def counts(text: str) -> list[int]:
@@ -39,7 +39,9 @@ def nodes_of(file: Path, overrides: Sequence[str]) -> int:
 def estimate(federation: Federation, where: str, counts: Sequence[int], assumed: Assumed) -> list[Forecast]:
     """Return one forecast per number of nodes; where is what to call the settings in an error."""
     training = parse(Training, federation.task, where, "task.")
-    job = task.job(bundles.load(federation.bundle), training)
+    task.require_agreed(training, federation.codec.up, where)
+    bundle = bundles.load(federation.bundle)
+    job = task.job(bundle, training, pool=pool.published(training, bundle))
     federation.require_room(job.params.schema)
     forecaster = Forecaster(federation, job, assumed)
     return [forecaster.of(count) for count in counts]

@@ -32,6 +32,8 @@ from fedmq.compress import codec
 from fedmq.delta import Arrays, Schema
 from fedmq.messages import Code, Message, Model, Ping, Pong, Report, Task, Update, Verdict, Welcome
 from fedmq.plan import Job, Settings
+from fedmq.stats.forms import FORMS
+from fedmq.stats.layout import Layout
 from fedmq.versions import EXACT, PROOF_BYTES
 
 DAY_S = 86_400.0
@@ -95,6 +97,7 @@ class Forecast:
     node_up, node_down     per round, as a node sees it on average
     join                   once per node, on its way down: the welcome and the first version
     round_s                None where it depends on nothing that is known
+    once                   nodes send statistics: the round that is told is the only one
     """
 
     nodes: int
@@ -108,11 +111,12 @@ class Forecast:
     round_s: float | None
     memory_bytes: int
     warnings: tuple[str, ...]
+    once: bool = False
 
     @property
     def rounds_per_day(self) -> float | None:
-        """How many versions there are in a day."""
-        return DAY_S / self.round_s if self.round_s else None
+        """How many versions there are in a day; None where that is not known, or there is one."""
+        return DAY_S / self.round_s if self.round_s and not self.once else None
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ class Forecaster:
             round_s=round_s,
             memory_bytes=self._memory(nodes),
             warnings=self._warnings(),
+            once=settings.one_shot,
         )
 
     def _flow(self, nodes: int) -> tuple[int, int, float]:
@@ -214,7 +219,8 @@ class Forecaster:
 
     def _memory(self, nodes: int) -> int:
         arriving = nodes * self._update.application
-        return PROCESS_BYTES + PARAM_COPIES * 4 * self._schema.size + arriving + min(arriving, READ_BYTES)
+        held = nodes * self._update.payload if self._settings.one_shot else 0
+        return PROCESS_BYTES + PARAM_COPIES * 4 * self._schema.size + held + arriving + min(arriving, READ_BYTES)
 
     def _warnings(self) -> tuple[str, ...]:
         """Return what will not work on this link, with both numbers and what to do."""
@@ -305,6 +311,8 @@ def _kind(message: Message) -> _Kind:
 
 
 def _packed(name: str, schema: Schema) -> bytes | memoryview:
-    """Return a payload of values as training gives them, for codecs whose payloads vary."""
+    """Return a payload of values as training gives them, for codecs whose payloads vary; of statistics, its size."""
+    if name in FORMS:
+        return bytes(FORMS[name].size_bytes(Layout.of(schema)))
     values = np.random.default_rng(0).normal(0.0, DELTA_STEP, schema.size).astype(np.float32)
     return codec(name).pack(Arrays(schema, values), 0)
