@@ -82,9 +82,10 @@ def started(*words: str, log: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run an aggregator meanwhile; its address is known."""
-    with started("serve", *words, "--json", log="serve.log") as process:
+def serving(file: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run an aggregator meanwhile, at a port of its own unless told; its address is known."""
+    port = ("--set", "link.address=tcp://127.0.0.1:*")
+    with started("serve", file, *port, *words, "--json", log="serve.log") as process:
         assert process.stdout is not None
         yield process, json.loads(process.stdout.readline())["listening"]
 
