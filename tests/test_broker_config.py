@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 import trustme
 from typer.testing import CliRunner
@@ -17,7 +16,7 @@ import broker
 from fedmq.errors import ConfigInvalid
 from fedmq.record import LEDGER, Record
 from fedmq_nodes.commands import app
-from toy import bundle, features
+from toy import settle
 
 PATIENCE_S = 240.0
 FEDERATION = """
@@ -47,11 +46,7 @@ features = "b.npz"
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    bundle(tmp_path / "toy")
-    values, labels = features(40, 0)
-    np.savez("a.npz", features=values, labels=labels)
+    settle(tmp_path, monkeypatch, "a", count=40)
 
 
 def configure(*words: str) -> str:

@@ -27,7 +27,7 @@ from fedmq_models.tiny import images as tiny
 from fedmq_nodes import fleetfile, state, up, use
 from fedmq_nodes.fleet import RunningFleet
 from fedmq_nodes.live import View
-from toy import bundle, features
+from toy import settle
 
 PATIENCE_S = 240.0
 
@@ -49,13 +49,8 @@ lost_after_s = 3.0
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder of its own, with features for three nodes and the bundle that they belong to."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    settle(tmp_path, monkeypatch, "abc")
     monkeypatch.setenv("COLUMNS", "160")
-    bundle(tmp_path / "toy")
-    for seed, name in enumerate("abc"):
-        values, labels = features(80, seed)
-        np.savez(f"{name}.npz", features=values, labels=labels)
 
 
 def fedmq(*words: str, code: int = 0) -> str:
@@ -82,9 +77,10 @@ def started(*words: str, log: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run an aggregator meanwhile; its address is known."""
-    with started("serve", *words, "--json", log="serve.log") as process:
+def serving(file: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run an aggregator meanwhile, at a port of its own unless told; its address is known."""
+    port = ("--set", "link.address=tcp://127.0.0.1:*")
+    with started("serve", file, *port, *words, "--json", log="serve.log") as process:
         assert process.stdout is not None
         yield process, json.loads(process.stdout.readline())["listening"]
 

@@ -143,7 +143,7 @@ def test_a_link_that_is_too_slow_for_any_conversation_is_warned_of() -> None:
 
 
 def test_memory_is_near_what_was_measured() -> None:
-    (measured,) = read_file(RESULTS / "memory.jsonl")
+    *_, measured = read_file(RESULTS / "memory.jsonl")
     settings = Settings("test", codec=Codecs(measured["codec"], "fp32"))
     told = Forecaster(settings, job(adapter(512, 0)), Assumed()).of(measured["nodes"])
     assert told.memory_bytes == pytest.approx(measured["peak_rss_bytes"], rel=0.3)

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fedmq import control
 from fedmq.errors import AddressUnusable
 from fedmq.record import LEDGER, Record
-from toy import bundle, features
+from toy import settle
 
 PATIENCE_S = 240.0
 FLEET = """
@@ -41,12 +40,7 @@ features = "b.npz"
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    bundle(tmp_path / "toy")
-    for seed, name in enumerate("ab"):
-        values, labels = features(80, seed)
-        np.savez(f"{name}.npz", features=values, labels=labels)
+    settle(tmp_path, monkeypatch, "ab")
     Path("fleet.toml").write_text(FLEET)
 
 

@@ -4,7 +4,6 @@ import asyncio
 from pathlib import Path
 
 import aiomqtt
-import numpy as np
 import pytest
 
 import broker
@@ -13,7 +12,7 @@ from fedmq.record import LEDGER, Record
 from fedmq_nodes import fleetfile, up
 from fedmq_nodes.fleet import RunningFleet
 from fedmq_nodes.live import View
-from toy import bundle, features
+from toy import settle
 
 FLEET = """
 [federation]
@@ -41,12 +40,7 @@ features = "c.npz"
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    bundle(tmp_path / "toy")
-    for seed, name in enumerate("abc"):
-        values, labels = features(80, seed)
-        np.savez(f"{name}.npz", features=values, labels=labels)
+    settle(tmp_path, monkeypatch, "abc")
     Path("fleet.toml").write_text(FLEET)
 
 

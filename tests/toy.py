@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from fedmq.plan import Job
@@ -38,6 +39,16 @@ def features(count: int, seed: int, blur: float = 0.6) -> tuple[NDArray[np.float
     values = text()[labels] * 3 + rng.normal(0, blur, (count, DIM)).astype(np.float32)
     values[:, 0] += 4 * rng.random(count).astype(np.float32)
     return values.astype(np.float32), labels
+
+
+def settle(folder: Path, monkeypatch: pytest.MonkeyPatch, names: str, count: int = 80) -> None:
+    """Work in this folder, with a bundle in it and a file of features for each of these nodes."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    bundle(folder / "toy")
+    for seed, name in enumerate(names):
+        values, labels = features(count, seed)
+        np.savez(folder / f"{name}.npz", features=values, labels=labels)
 
 
 @dataclass

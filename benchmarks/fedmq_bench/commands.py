@@ -43,6 +43,7 @@ def latency(
 
     Example: fedmq bench latency --nodes 16 --codec fp32,int8
     """
+    from fedmq import config
     from fedmq_bench import latency as benchmark
     from fedmq_bench import machine, options, rows
     from fedmq_bench.wires import WIRES
@@ -52,7 +53,7 @@ def latency(
     sizes = [
         benchmark.Size(count, link, name, down, rounds=rounds, blocks=repeats, durable=durable)
         for name in options.codecs(codec)
-        for count in options.counts("--nodes", nodes)
+        for count in config.counts("--nodes", nodes, "1,4,16")
     ]
     context = machine.context(_typed(ctx), seed)
     rows.publish(benchmark.measure(sizes, seed, _say), context, rows.Outlet("latency", as_json, keep, out))

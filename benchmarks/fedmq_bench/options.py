@@ -6,14 +6,6 @@ from fedmq.compress import CODECS, codec
 from fedmq.errors import ConfigInvalid
 
 
-def counts(option: str, text: str) -> list[int]:
-    """Return whole numbers above 0, such as 1,4,16."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise ConfigInvalid(f"{option} is {text!r}; it takes whole numbers above 0, such as 1,4,16")
-    return [int(word) for word in words]
-
-
 def codecs(text: str) -> list[str]:
     """Return names of codecs, such as fp32,int8; raises ConfigInvalid with those that exist."""
     return [codec(word.strip()).name for word in text.split(",")]

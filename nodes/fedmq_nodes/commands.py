@@ -318,7 +318,7 @@ def estimate(
     from fedmq_nodes import fleetfile
 
     federation = fleetfile.federation(file, overrides or [])
-    counts = estimates.counts(nodes) if nodes else [estimates.nodes_of(file, overrides or [])]
+    counts = config.counts("--nodes", nodes, "4,20,100") if nodes else [estimates.nodes_of(file, overrides or [])]
     assumed = Assumed(
         train_s=train_s,
         interval_s=interval_s,

@@ -10,23 +10,11 @@ from rich.table import Table
 
 from fedmq import config
 from fedmq.config import Federation, parse
-from fedmq.errors import ConfigInvalid
 from fedmq.forecast import Assumed, Forecast, Forecaster
 from fedmq.show import size
 from fedmq_models import bundle as bundles
 from fedmq_models.training import Training
 from fedmq_nodes import fleetfile, pool, task
-
-
-def counts(text: str) -> list[int]:
-    """Return numbers of nodes, such as 4,20,100.
-
-    raises     ConfigInvalid
-    """
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise ConfigInvalid(f"--nodes is {text!r}; it takes whole numbers above 0, such as 4,20,100")
-    return [int(word) for word in words]
 
 
 def nodes_of(file: Path, overrides: Sequence[str]) -> int:

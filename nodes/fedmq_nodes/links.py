@@ -1,9 +1,8 @@
-"""Links: either end of whichever kind an address asks for."""
+"""Links: either end of whichever kind an address asks for. What only a broker takes is loaded where there is one."""
 
 import asyncio
 from dataclasses import dataclass
 
-from nacl.utils import random
 from numpy.random import Generator
 
 from fedmq import observe
@@ -13,11 +12,7 @@ from fedmq.door import Admitted
 from fedmq.effects import Log
 from fedmq.errors import ConfigInvalid
 from fedmq.keys import AggregatorKeys, load
-from fedmq.seal.aggregator import AggregatorSeal
-from fedmq.seal.node import NodeSeal
 from fedmq.transports import Link
-from fedmq.transports.mqtt import MqttHub, MqttLink
-from fedmq.transports.sealed import SealedLink, SealedPublisher
 from fedmq.transports.zmq import ZmqHub, ZmqLink
 from fedmq_nodes.options import NodeOptions
 
@@ -44,6 +39,12 @@ async def hub(federation: Federation, rng: Generator) -> Hub:
         keys = _keys(endpoint)
         bound = ZmqHub.bind(endpoint.address, federation.limits, keys)
         return Hub(bound, bound.address, keys.enrolled.now if keys else None)
+    from nacl.utils import random
+
+    from fedmq.seal.aggregator import AggregatorSeal
+    from fedmq.transports.mqtt import MqttHub
+    from fedmq.transports.sealed import SealedPublisher
+
     require_private(endpoint.address, endpoint.broker)
     keys = _keys(endpoint)
     _warn(endpoint.address, endpoint.broker.insecure)
@@ -63,6 +64,12 @@ def link(address: str, federation: str, options: NodeOptions, insecure: bool, rn
     if is_broker(address):
         if not federation:
             raise ConfigInvalid(f"{address} is a broker, which may serve many: name the one to join with --federation")
+        from nacl.utils import random
+
+        from fedmq.seal.node import NodeSeal
+        from fedmq.transports.mqtt import MqttLink
+        from fedmq.transports.sealed import SealedLink
+
         login = options.login(address, insecure)
         _warn(address, insecure)
         carrier = MqttLink.connect(address, federation, options.name, Limits(), rng, login)

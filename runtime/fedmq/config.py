@@ -114,6 +114,17 @@ def override(table: Table, overrides: Sequence[str]) -> None:
         _set(table, text)
 
 
+def counts(option: str, text: str, example: str) -> list[int]:
+    """Return the whole numbers above 0 that an option of the command line lists, as its example does.
+
+    raises     ConfigInvalid
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise ConfigInvalid(f"{option} is {text!r}; it takes whole numbers above 0, such as {example}")
+    return [int(word) for word in words]
+
+
 def federation(table: Table, where: str, folder: Path) -> Federation:
     """Return the federation that a table describes.
 
