@@ -93,7 +93,7 @@ def _torch() -> tuple[str, str]:
     try:
         import torch
     except ImportError as error:
-        return FAILED, f"torch cannot be imported: {error}; a node that trains needs it"
+        return WARNING, f"{error}: statistics, evaluation and classes work without torch, training needs fedmq[cpu]"
     cuda = "with CUDA" if torch.cuda.is_available() else "without CUDA, which training does not need"
     return OK, f"{torch.get_num_threads()} threads, {cuda}"
 

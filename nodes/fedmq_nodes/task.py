@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from fedmq.plan import CAVEAT, STAYS, Job
 from fedmq.stats.forms import FORMS
 from fedmq_models import bundle as bundles
 from fedmq_models.bundle import Bundle
+from fedmq_models.head import Head
 from fedmq_models.method import Method
 from fedmq_models.methods import METHODS, Adapting, method, version_0
 from fedmq_models.methods.closed_form import ClosedForm
@@ -145,6 +147,7 @@ def require_same(task: Task, schema: Schema, personal: Params | None = None) -> 
         raise StateUnusable(f"this node has kept {personal.schema}, the task keeps {wanted}; give it another --state")
 
 
-def methods() -> tuple[str, ...]:
-    """Return the methods that this node knows."""
-    return tuple(METHODS)
+def methods(trains: bool = True) -> tuple[str, ...]:
+    """Return the methods that this node can do; without torch it trains none, and a head that is solved needs none."""
+    able = not trains or find_spec("torch") is not None
+    return tuple(name for name, how in METHODS.items() if able or how.head is Head.SOLVED)

@@ -58,7 +58,7 @@ async def join_federation(
         name=options.name,
         feature_space=bundle.feature_space,
         dim=bundle.dim,
-        methods=task.methods(),
+        methods=task.methods(options.train),
         software=f"fedmq {version('fedmq')}",
     )
     held = state.opened(

@@ -45,7 +45,10 @@ def objection(hello: Hello, settings: Settings, job: Job) -> tuple[str, str] | N
         )
     if job.method not in hello.methods:
         known = ", ".join(hello.methods) or "none"
-        return "unknown_method", f"the federation trains {job.method!r}, the node knows {known}; upgrade the node"
+        return (
+            "unknown_method",
+            f"the federation trains {job.method!r}, the node can do {known}; upgrade it, or install torch there",
+        )
     for direction, name in (("up", settings.codec.up), ("down", settings.codec.down)):
         if name not in hello.codecs:
             known = ", ".join(hello.codecs) or "none"
