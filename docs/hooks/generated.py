@@ -1,4 +1,4 @@
-"""What the site takes from the code: the commands as they are, and the golden frames as the tests have them."""
+"""What the site takes from elsewhere: commands as they are, golden frames of the tests, the rows that were kept."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from fedmq.cli import application
+from fedmq_bench import report, rows
 
 FRAMES = Path(__file__).parents[2] / "tests" / "frames"
 ROW_BYTES = 32
@@ -18,6 +19,8 @@ def on_page_markdown(markdown: str, **_: object) -> str:
         markdown = markdown.replace("\nCOMMANDS\n", "\n" + "\n".join(_commands()) + "\n")
     if "\nGOLDEN\n" in markdown:
         markdown = markdown.replace("\nGOLDEN\n", "\n" + "\n".join(_frames()) + "\n")
+    if "\nMEASURED\n" in markdown:
+        markdown = markdown.replace("\nMEASURED\n", "\n" + report.markdown(rows.read(rows.RESULTS)) + "\n")
     return markdown
 
 
