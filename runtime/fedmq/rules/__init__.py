@@ -17,7 +17,7 @@ __all__ = ["CACHING", "RULES", "Rule", "Start", "fewest", "held_bytes"]
 
 RULES: Mapping[str, Callable[[Start], Rule]] = {
     "mean": lambda start: Mean(start.schema),
-    "median": lambda start: Median(start.schema),
+    "median": lambda start: Median(start.schema, start.combining),
     "trimmed": lambda start: Trimmed(start.schema, start.combining),
     "krum": lambda start: Krum(start.schema, start.combining),
     "clipping": lambda start: Clipping(start.schema, start.combining, start.states),

@@ -13,24 +13,17 @@ import numpy as np
 from fedmq.delta import Delta, Schema, Vector
 from fedmq.outer import States
 from fedmq.rules.combining import Combining
-from fedmq.rules.held import Held
-from fedmq.rules.rule import Rule
+from fedmq.rules.held import Holding
 
 CENTRE = "centre"
 
 
-class Clipping(Rule):
+class Clipping(Holding):
     """Holds the deltas of a round, and the centre that the last one ended with."""
 
     def __init__(self, schema: Schema, combining: Combining, states: States) -> None:
-        self._held, self._combining = Held(schema), combining
+        super().__init__(schema, combining)
         self._centre: Vector = states.get(CENTRE, np.zeros(schema.size, np.float32))
-
-    def add(
-        self, delta: Delta, weight: float, damping: float, scale: float = 1.0, node: str = "", number: int = 0
-    ) -> None:
-        """Hold this delta."""
-        self._held.add(delta, damping, scale, node)
 
     def step(self) -> tuple[Delta, float]:
         """Return the new centre."""

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedmq.delta import Arrays, Delta, Schema, Vector, require_same
+from fedmq.rules.combining import Combining
+from fedmq.rules.rule import Rule
 
 BLOCK = 2**18  # values side by side at a time
 
@@ -55,3 +57,16 @@ class Held:
         mean = math.fsum(dampings) / len(dampings)
         self._found = {}
         return Delta(Arrays(self._schema, combined if mean == 1 else np.float32(mean) * combined)), mean
+
+
+class Holding(Rule):
+    """A rule that holds the deltas of a round until its end."""
+
+    def __init__(self, schema: Schema, combining: Combining) -> None:
+        self._held, self._size, self._combining = Held(schema), schema.size, combining
+
+    def add(
+        self, delta: Delta, weight: float, damping: float, scale: float = 1.0, node: str = "", number: int = 0
+    ) -> None:
+        """Hold this delta. Nodes count alike: how many examples a node has is only its word."""
+        self._held.add(delta, damping, scale, node)

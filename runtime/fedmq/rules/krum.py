@@ -9,23 +9,12 @@ is averaged. Distances take K^2 n operations. A node whose data differs from all
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmq.delta import Delta, Schema
-from fedmq.rules.combining import Combining
-from fedmq.rules.held import Held
-from fedmq.rules.rule import Rule
+from fedmq.delta import Delta
+from fedmq.rules.held import Held, Holding
 
 
-class Krum(Rule):
+class Krum(Holding):
     """Holds the deltas of a round; compares them at its end."""
-
-    def __init__(self, schema: Schema, combining: Combining) -> None:
-        self._held, self._size, self._combining = Held(schema), schema.size, combining
-
-    def add(
-        self, delta: Delta, weight: float, damping: float, scale: float = 1.0, node: str = "", number: int = 0
-    ) -> None:
-        """Hold this delta."""
-        self._held.add(delta, damping, scale, node)
 
     def step(self) -> tuple[Delta, float]:
         """Return the mean of the best; of equally good ones the first by name are taken."""

@@ -5,23 +5,13 @@ many are, and ignores all but the middle of what the others have learned: where 
 heard.
 """
 
-from fedmq.delta import Delta, Schema
-from fedmq.rules.held import Held
-from fedmq.rules.rule import Rule
+from fedmq.delta import Delta
+from fedmq.rules.held import Holding
 from fedmq.rules.trimmed import middle
 
 
-class Median(Rule):
+class Median(Holding):
     """Holds the deltas of a round; sorts them at its end."""
-
-    def __init__(self, schema: Schema) -> None:
-        self._held, self._size = Held(schema), schema.size
-
-    def add(
-        self, delta: Delta, weight: float, damping: float, scale: float = 1.0, node: str = "", number: int = 0
-    ) -> None:
-        """Hold this delta."""
-        self._held.add(delta, damping, scale, node)
 
     def step(self) -> tuple[Delta, float]:
         """Return the median."""

@@ -8,23 +8,12 @@ A round of fewer than three nodes has no middle, and is averaged.
 
 import numpy as np
 
-from fedmq.delta import Delta, Schema, Vector
-from fedmq.rules.combining import Combining
-from fedmq.rules.held import Held
-from fedmq.rules.rule import Rule
+from fedmq.delta import Delta, Vector
+from fedmq.rules.held import Held, Holding
 
 
-class Trimmed(Rule):
+class Trimmed(Holding):
     """Holds the deltas of a round; sorts them at its end."""
-
-    def __init__(self, schema: Schema, combining: Combining) -> None:
-        self._held, self._size, self._combining = Held(schema), schema.size, combining
-
-    def add(
-        self, delta: Delta, weight: float, damping: float, scale: float = 1.0, node: str = "", number: int = 0
-    ) -> None:
-        """Hold this delta."""
-        self._held.add(delta, damping, scale, node)
 
     def step(self) -> tuple[Delta, float]:
         """Return the mean of the middle."""
