@@ -1,11 +1,12 @@
 # make demo   the main job, end to end, on the embedded default
 # make test   style, types and tests
 # make docs   the documentation as a site, in site/
+# make audit  known weaknesses of the dependencies
 # make chaos  thousands of federations in which everything goes wrong: make chaos SEEDS=100000 FROM=2000
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types unit docs chaos
+.PHONY: demo test lint types unit docs audit chaos
 
 demo: $(VENV)/.cpu
 	$(BIN)/fedmq demo
@@ -21,6 +22,11 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/pytest -q --numprocesses auto --dist worksteal $(ARGS)
+
+# Known weaknesses of what is installed; asks a database on the network.
+audit: $(VENV)/.dev
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict --site-dir site

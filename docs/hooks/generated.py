@@ -1,6 +1,8 @@
 """What the site takes from elsewhere: commands as they are, golden frames of the tests, the rows that were kept."""
 
+import re
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ def on_page_markdown(markdown: str, **_: object) -> str:
         markdown = markdown.replace("\nCOMMANDS\n", "\n" + "\n".join(_commands()) + "\n")
     if "\nGOLDEN\n" in markdown:
         markdown = markdown.replace("\nGOLDEN\n", "\n" + "\n".join(_frames()) + "\n")
+    if "\nLICENCES\n" in markdown:
+        markdown = markdown.replace("\nLICENCES\n", "\n" + "\n".join(_licences()) + "\n")
     if "\nMEASURED\n" in markdown:
         markdown = markdown.replace("\nMEASURED\n", "\n" + report.markdown(rows.read(rows.RESULTS)) + "\n")
     return markdown
@@ -56,6 +60,25 @@ def _code(*words: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _licences() -> Iterator[str]:
+    """Yield a row per package that an installation for use may bring, as the packages say it themselves."""
+    yield "| package | licence |\n|---|---|"
+    for line in sorted(metadata.requires("fedmq") or []):
+        extra = re.search(r"extra == .(\w+).", line)
+        name = re.split(r"[^\w.-]", line)[0]
+        if extra is None or extra[1] in ("cpu", "export"):
+            yield f"| {name} | {_licence(name)} |"
+
+
+def _licence(name: str) -> str:
+    try:
+        found = metadata.metadata(name)
+    except metadata.PackageNotFoundError:
+        return "not installed where this page was built"
+    kinds = [said.rsplit(" :: ", 1)[-1] for said in found.get_all("Classifier") or [] if said.startswith("License")]
+    return found["License-Expression"] or ", ".join(kinds) or (found["License"] or "see the package").splitlines()[0]
 
 
 def _frames() -> Iterator[str]:

@@ -8,6 +8,8 @@ disk, device), 4 refused by the other end, 5 network, 130 interrupted.
 import os
 import sys
 from importlib.metadata import entry_points
+from importlib.metadata import version as installed
+from typing import Annotated
 
 import typer
 
@@ -21,18 +23,32 @@ def application() -> typer.Typer:
     """Return all commands of all installed packages, as one application."""
     root = typer.Typer(
         name="fedmq",
-        help="Asynchronous federation of CLIP adapters over message queues.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    root.callback()(_root)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         app: typer.Typer = point.load()
         root.registered_commands += app.registered_commands
         root.registered_groups += app.registered_groups
     root.registered_commands.sort(key=lambda command: _panel(command.rich_help_panel))
     return root
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedmq {installed('fedmq')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Asynchronous federation of CLIP adapters over message queues."""
 
 
 def main() -> None:
