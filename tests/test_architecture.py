@@ -32,6 +32,7 @@ SHELLS = {
     "fedmq.control",
     "fedmq.drive",
     "fedmq.forget",
+    "fedmq.metrics.endpoint",
     "fedmq.serve",
     "fedmq.transports",
     "fedmq.transports.broker",
@@ -46,7 +47,9 @@ SHELLS = {
     "fedmq_nodes.fleet",
     "fedmq_nodes.join",
     "fedmq_nodes.links",
+    "fedmq_nodes.meter",
     "fedmq_nodes.up",
+    "fedmq_nodes.windows",
     "fedmq_nodes.wiring",
     "fedmq_models.tiny.train",  # tells how long each step of a script took
 }

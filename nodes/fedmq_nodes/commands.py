@@ -11,6 +11,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script inst
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as rounds.goal=4.")
 ]
+Metrics = Annotated[
+    str | None, typer.Option(metavar="[HOST:]PORT", help="Serve Prometheus metrics there; this machine unless told.")
+]
 Level = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 UntilEof = Annotated[
     bool, typer.Option("--until-eof", help="Stop when standard input ends: with whoever started this, and holds it.")
@@ -21,6 +24,7 @@ UntilEof = Annotated[
 def serve(
     file: Annotated[Path, typer.Argument(help=r"federation.toml, or a fleet file with a \[federation] table.")],
     overrides: Set = None,
+    metrics: Metrics = None,
     until_eof: UntilEof = False,
     log_level: Level = "info",
     json: Json = False,
@@ -38,13 +42,15 @@ def serve(
     if until_eof:
         lifeline.hold()
     observe.configure(log_level)
-    federation = fleetfile.federation(file, overrides or [])
+    shown = [f'see.{key}="{place}"' for key, place in (("metrics", metrics),) if place is not None]
+    federation = fleetfile.federation(file, [*(overrides or []), *shown])
 
-    def listening(address: str) -> None:
+    def listening(urls: dict[str, str]) -> None:
         if json:
-            show.json_line({"listening": address, "run": str(federation.run)})
-        else:
-            typer.echo(f"{federation.federation} listens at {address}, its run folder is {federation.run}", err=True)
+            show.json_line({**urls, "run": str(federation.run)})
+            return
+        text = f"{federation.federation} listens at {urls.pop('listening')}, its run folder is {federation.run}"
+        typer.echo("\n".join([text, *(f"{what} at {url}" for what, url in urls.items())]), err=True)
 
     done = asyncio.run(serve_federation(federation, str(file), listening))
     if done.reason == "interrupted":
@@ -81,6 +87,7 @@ def join(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Send everything in the clear, also off this machine.")
     ] = False,
+    metrics: Metrics = None,
     until_eof: UntilEof = False,
     log_level: Level = "info",
     json: Json = False,
@@ -123,6 +130,7 @@ def join(
             "ca": ca,
             "cert": cert,
             "cert_key": cert_key,
+            "metrics": metrics,
         },
         "fedmq join",
     )

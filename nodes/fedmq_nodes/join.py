@@ -23,6 +23,7 @@ from fedmq.stats.forms import FORMS
 from fedmq.transports import Link
 from fedmq_models.training import warm_up
 from fedmq_nodes import pool, task
+from fedmq_nodes.ear import Ear, Facts
 from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.node import Node
 from fedmq_nodes.sources import Data, Progress, Source, Split
@@ -67,6 +68,7 @@ class Shell:
     """One node, its link, its data, and the thread that works on them.
 
     state     where its memory is kept; None keeps it no longer than this process lives
+    ear       who measures it
     """
 
     def __init__(
@@ -79,11 +81,12 @@ class Shell:
         rng: Generator,
         progress: Progress = lambda _done, _total: None,
         state: State | None = None,
+        ear: Ear | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._source, self._split, self._pace, self._progress = source, split, pace, progress
         self._threads = threads
-        self._log = observe.logger(node=who.name)
+        self._log, self._ear = observe.logger(node=who.name), ear or Ear()
         self._seed = seed(who.federation, who.name)
         self._trainer: Trainer | None = None
         self._leaving = threading.Event()
@@ -99,7 +102,9 @@ class Shell:
 
         raises     what was wrong with this node's data, bundle or device, after telling the aggregator
         """
-        drive = Drive(self.node, link, self._perform, self._log, stopped=lambda: self.node.leave("leaving"))
+        node = self.node
+        self._ear.begin(lambda: Facts(node.version, node.activity, node.connected, node.outbox is not None))
+        drive = Drive(self.node, link, self._perform, self._logged, stopped=lambda: self.node.leave("leaving"))
         try:
             done = await drive.run(stop)
         finally:
@@ -127,10 +132,12 @@ class Shell:
         return None
 
     async def _prepare(self, effect: Prepare) -> Event:
+        started = self._loop.time()
         try:
             wanted = task.understand(effect.task, effect.arrays)
             task.require_same(wanted, effect.schema, self.node.personal)
             data = await self._in_thread(self._source.load, wanted.labels, self._split, self._report)
+            self._ear.prepared(data, self._loop.time() - started)
             pool.require_apart(wanted.pool, wanted.training.target, data.test)
             if len(data.train) and effect.up not in FORMS:
                 await self._in_thread(warm_up, wanted.training, self._threads)
@@ -154,11 +161,15 @@ class Shell:
         if left_s > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(cancelled.wait(), left_s)
-        return partial(self.node.trained, replace(result, train_s=self._loop.time() - started))
+        took_s = self._loop.time() - started
+        self._ear.trained(took_s)
+        return partial(self.node.trained, replace(result, train_s=took_s))
 
     async def _evaluate(self, effect: Evaluate) -> Event:
         assert self._trainer is not None
+        started = self._loop.time()
         result = await self._in_thread(self._trainer.evaluate, effect.version, effect.params, effect.personal)
+        self._ear.evaluated(self._loop.time() - started)
         return partial(self.node.evaluated, result)
 
     async def _remember(self, effect: Remember) -> Event:
@@ -177,7 +188,12 @@ class Shell:
         if self._leaving.is_set():
             raise CancelledError
         self.node.progress = (done, total)
+        self._ear.encoding(done)
         self._progress(done, total)
+
+    def _logged(self, log: Log) -> None:
+        self._log(log)
+        self._ear.logged(log)
 
     def _tell(self, data: Data) -> None:
         for path, why in data.skipped.items():

@@ -167,6 +167,11 @@ class Node:
         return self._outbox.update
 
     @property
+    def connected(self) -> bool:
+        """Whether the conversation is open."""
+        return self._session.state is State.OPEN
+
+    @property
     def activity(self) -> str:
         """One word for the status table."""
         if self._learner.ready is None:

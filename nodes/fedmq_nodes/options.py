@@ -14,6 +14,7 @@ from fedmq.errors import ConfigInvalid
 from fedmq.keys import NodeKeys, load, load_public
 from fedmq.login import Login
 from fedmq.quantities import Amount, Positive, Share, Word
+from fedmq.see import place
 from fedmq_models import bundle as bundles
 from fedmq_nodes import images
 from fedmq_nodes.errors import DataUnusable
@@ -42,6 +43,7 @@ class NodeOptions:
     user, password     of a broker: who this node is to it (its name, if there is a password), and the password's file
     ca                 file of the certificates that the broker's must descend from
     cert, cert_key     this node's certificate and its key, for a broker that asks for one
+    metrics            [host:]port of a Prometheus endpoint
     """
 
     name: Annotated[str, Field(pattern=NAME)]
@@ -64,8 +66,11 @@ class NodeOptions:
     ca: Path | None = None
     cert: Path | None = None
     cert_key: Path | None = None
+    metrics: Word | None = None
 
     def __post_init__(self) -> None:
+        if self.metrics is not None:
+            place("metrics", self.metrics)
         if (self.data is None) == (self.features is None):
             both = "both" if self.data else "neither"
             raise ConfigInvalid(
