@@ -75,8 +75,17 @@ class Logged:
         return dict(found[0])
 
     def kill(self) -> None:
+        """Kill it with SIGKILL, once or more often."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def stop(self) -> None:
+        """Have it end by itself, as Ctrl-C does."""
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+        self.kill()
 
 
 class Running:

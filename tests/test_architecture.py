@@ -41,6 +41,7 @@ SHELLS = {
     "fedmq.transports.mqtt",
     "fedmq.transports.sealed",
     "fedmq.transports.zmq",
+    "fedmq.watch",
     "fedmq_nodes.commands",
     "fedmq_nodes.demo",
     "fedmq_nodes.doctor",

@@ -45,7 +45,7 @@ class Node:
         self._voice = Voice()
         self._contact = Contact(self._session, rng, now)
         self._outbox = Outbox(memory or Memory(), self._session)
-        self._delivery = Delivery(self._session, self._contact, self._outbox, self._voice)
+        self._delivery = Delivery(self._session, self._contact, self._outbox, self._voice, who.name)
         trained = -1 if self.outbox is None else self.outbox.base_version
         self._learner = Learner(self._voice, trained, self._outbox.personal)
         self._welcome: Welcome | None = None
