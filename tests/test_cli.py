@@ -14,7 +14,8 @@ from fedmq.compress import CODECS
 from toy import bundle, features
 
 COMMANDS = (
-    ["serve"], ["join"], ["up"], ["demo"], ["status"], ["watch"], ["log"], ["report"], ["eval"], ["classify"], ["export-adapted"],
+    ["serve"], ["join"], ["up"], ["demo"], ["status"], ["watch"], ["log"], ["report"], ["eval"],
+    ["classify"], ["export-adapted"],
     ["replay"], ["broker-config"], ["doctor"],
     ["bundle", "make"], ["bundle", "from-onnx"], ["bundle", "from-features"], ["bundle", "show"], ["bundle", "verify"],
     ["keys", "new"], ["keys", "enrol"], ["keys", "list"], ["keys", "revoke"],
