@@ -33,6 +33,7 @@ SHELLS = {
     "fedmq.drive",
     "fedmq.forget",
     "fedmq.metrics.endpoint",
+    "fedmq.page.server",
     "fedmq.serve",
     "fedmq.transports",
     "fedmq.transports.broker",

@@ -25,6 +25,10 @@ def serve(
     file: Annotated[Path, typer.Argument(help=r"federation.toml, or a fleet file with a \[federation] table.")],
     overrides: Set = None,
     metrics: Metrics = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(metavar=r"[HOST:]PORT", help="Serve a live page there, for browsers; this machine unless told."),
+    ] = None,
     until_eof: UntilEof = False,
     log_level: Level = "info",
     json: Json = False,
@@ -42,7 +46,7 @@ def serve(
     if until_eof:
         lifeline.hold()
     observe.configure(log_level)
-    shown = [f'see.{key}="{place}"' for key, place in (("metrics", metrics),) if place is not None]
+    shown = [f'see.{key}="{place}"' for key, place in (("metrics", metrics), ("page", dashboard)) if place is not None]
     federation = fleetfile.federation(file, [*(overrides or []), *shown])
 
     def listening(urls: dict[str, str]) -> None:

@@ -1,11 +1,14 @@
 """Windows: what an aggregator or a node shows of itself over HTTP, if asked to. What that takes is loaded then."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedmq import observe
 from fedmq.effects import Log
+from fedmq.errors import ConfigInvalid
+from fedmq.record import LEDGER
 from fedmq.see import Place, See, place
 from fedmq.watching import Watcher
 
@@ -14,14 +17,15 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def opened(see: See) -> AsyncIterator[tuple[Sequence[Watcher], dict[str, str]]]:
+async def opened(see: See, run: Path) -> AsyncIterator[tuple[Sequence[Watcher], dict[str, str]]]:
     """Open an aggregator's windows; yield who looks through them, and their URLs by name.
 
-    raises     AddressUnusable
+    run        the folder of its ledger
+    raises     AddressUnusable; ConfigInvalid if what the page takes is not installed
     """
     watchers: list[Watcher] = []
     urls: dict[str, str] = {}
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         if see.metrics:
             from fedmq.metrics import aggregator, endpoint
 
@@ -29,6 +33,10 @@ async def opened(see: See) -> AsyncIterator[tuple[Sequence[Watcher], dict[str, s
             meter = aggregator.Meter(endpoint.from_loop)
             urls["metrics"] = stack.enter_context(endpoint.serving(meter.registry, where))
             watchers.append(meter)
+        if see.page:
+            where = _told(place("see.page", see.page), "page")
+            page, urls["page"] = await stack.enter_async_context(_page(run / LEDGER, where))
+            watchers.append(page)
         yield watchers, urls
 
 
@@ -48,6 +56,14 @@ def measured(metrics: str | None) -> "Iterator[Meter | None]":
     with endpoint.serving(meter.registry, where) as url:
         observe.logger()(Log("info", "metrics.served", {"url": url}))
         yield meter
+
+
+def _page(ledger: Path, where: Place) -> AbstractAsyncContextManager[tuple[Watcher, str]]:
+    try:
+        from fedmq.page.server import serving
+    except ModuleNotFoundError as error:
+        raise ConfigInvalid(f"the live page needs {error.name}: pip install 'fedmq[page]'") from error
+    return serving(ledger, where)
 
 
 def _told(where: Place, what: str) -> Place:

@@ -65,6 +65,10 @@ class Story:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         self._connection.close()
 
     def advance(self) -> bool:
