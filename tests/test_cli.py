@@ -16,7 +16,7 @@ from toy import bundle, features
 COMMANDS = (
     ["serve"], ["join"], ["up"], ["demo"], ["status"], ["watch"], ["log"], ["report"], ["eval"],
     ["classify"], ["export-adapted"],
-    ["replay"], ["broker-config"], ["doctor"],
+    ["replay"], ["broker-config"], ["provision"], ["doctor"],
     ["bundle", "make"], ["bundle", "from-onnx"], ["bundle", "from-features"], ["bundle", "show"], ["bundle", "verify"],
     ["keys", "new"], ["keys", "enrol"], ["keys", "list"], ["keys", "revoke"],
 )  # fmt: skip

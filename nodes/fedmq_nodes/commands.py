@@ -63,9 +63,13 @@ def serve(
 
 @app.command("join", rich_help_panel="Run")
 def join(
+    context: typer.Context,
     address: Annotated[
         str,
-        typer.Argument(help="Where the aggregator listens, such as tcp://10.0.0.5:5600, or the broker, mqtts://host."),
+        typer.Argument(
+            help="Where the aggregator listens, such as tcp://10.0.0.5:5600, or the broker, mqtts://host; or a "
+            "file that says it, node.toml, to whose settings options here are preferred."
+        ),
     ],
     data: Annotated[Path | None, typer.Option(help="Folder with a folder of images per class.")] = None,
     features: Annotated[Path | None, typer.Option(help="File with features of the bundle's encoder.")] = None,
@@ -104,40 +108,44 @@ def join(
 
     from fedmq import show
     from fedmq.config import parse
-    from fedmq_nodes import lifeline, logs, progress
+    from fedmq_nodes import lifeline, logs, nodefile, progress
     from fedmq_nodes.options import NodeOptions, default_name
     from fedmq_nodes.wiring import join_federation
 
     if until_eof:
         lifeline.hold()
     logs.configure(log_level)
-    options = parse(
-        NodeOptions,
-        {
-            "name": name or default_name(data or features or Path("node")),
-            "data": data,
-            "features": features,
-            "where": dict(pair.partition("=")[::2] for pair in where or []),
-            "part": part,
-            "bundle": bundle,
-            "cache": cache,
-            "state": state,
-            "device": device,
-            "threads": threads,
-            "test_share": test_share,
-            "train": train,
-            "examples_per_s": examples_per_s,
-            "key": key,
-            "aggregator_key": aggregator_key,
-            "user": user,
-            "password": password,
-            "ca": ca,
-            "cert": cert,
-            "cert_key": cert_key,
-            "metrics": metrics,
-        },
-        "fedmq join",
-    )
+    given = {
+        "name": name,
+        "data": data,
+        "features": features,
+        "where": dict(pair.partition("=")[::2] for pair in where or []),
+        "part": part,
+        "bundle": bundle,
+        "cache": cache,
+        "state": state,
+        "device": device,
+        "threads": threads,
+        "test_share": test_share,
+        "train": train,
+        "examples_per_s": examples_per_s,
+        "key": key,
+        "aggregator_key": aggregator_key,
+        "user": user,
+        "password": password,
+        "ca": ca,
+        "cert": cert,
+        "cert_key": cert_key,
+        "metrics": metrics,
+    }
+    if nodefile.is_one(address):
+        typed = {key: value for key, value in given.items() if is_typed(context, key)}
+        found = nodefile.read(Path(address), typed)
+        address, federation, options = found.address, federation or found.federation, found.node
+        insecure = insecure or found.insecure
+    else:
+        given["name"] = name or default_name(data or features or Path("node"))
+        options = parse(NodeOptions, given, "fedmq join")
     with progress.bar("encoding images") as report:
         done = asyncio.run(join_federation(address, federation, options, insecure, report))
     if done.reason == "interrupted":
@@ -202,6 +210,12 @@ def demo(
         raise ConfigInvalid(f"{chosen} exists already; the demo begins in a new folder")
     found = demos.run(chosen, quiet=json)
     show.json_line(found) if json else tell.demo(found)
+
+
+def is_typed(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line, and is no default."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 Run = Annotated[Path, typer.Argument(help="The run's folder.")]
@@ -374,6 +388,36 @@ def broker_config(
     path = mosquitto.write(out, federation, names, secrets.token_bytes)
     typer.echo(f"{path}\n\n{path.read_text()}\n{(path.parent / 'access').read_text()}")
     typer.echo(f"start it with: mosquitto -c {path}\npasswords, each for its own machine: {path.parent / 'secrets'}")
+
+
+@app.command("provision", rich_help_panel="Prepare")
+def provision(
+    file: Annotated[Path, typer.Argument(help=r"fleet.toml: \[federation], \[defaults] and \[\[nodes]].")],
+    out: Annotated[Path, typer.Option(help="The folder to write to; what lies there is kept.")] = Path("fleet"),
+    with_keys: Annotated[
+        bool,
+        typer.Option("--with-keys", help="Make the nodes' keys here too, and put each in what is sent to it."),
+    ] = False,
+    broker_at: Annotated[
+        Path | None, typer.Option(help="Where the broker will find its folder, if elsewhere, as in a container.")
+    ] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Make of one fleet file what each machine needs: keys, the broker's files, a folder per node, and what to type.
+
+    Example: fedmq provision fleet.toml --out fleet
+    """
+    import secrets
+
+    from fedmq import show
+    from fedmq_nodes import provision as provisions
+
+    done = provisions.provision(file, overrides or [], out, with_keys, broker_at, secrets.token_bytes)
+    if json:
+        show.json_line(done.as_json())
+    else:
+        typer.echo(done.text)
 
 
 @app.command("doctor", rich_help_panel="Prepare")
