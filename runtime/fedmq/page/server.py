@@ -15,7 +15,9 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from fedmq.errors import AddressUnusable
+from fedmq import observe
+from fedmq.effects import Log
+from fedmq.errors import AddressUnusable, LedgerUnusable
 from fedmq.journal import Entry
 from fedmq.page.document import Rows, Tree, document, patch
 from fedmq.see import Place
@@ -77,6 +79,7 @@ class Page:
         self._browsers: set[_Browser] = set()
         self._news, self._written = asyncio.Event(), True
         self._turn = asyncio.Lock()
+        self._log = observe.logger()
 
     def begin(self, look: Look) -> None:
         """Show this aggregator from now on."""
@@ -120,7 +123,10 @@ class Page:
         async with self._turn:
             if self._written and self._story is not None:
                 self._written = False
-                await asyncio.to_thread(self._story.advance)
+                try:
+                    await asyncio.to_thread(self._story.advance)
+                except LedgerUnusable as error:  # it may be readable again; the status is worth telling without it
+                    self._log(Log("warning", "page.behind", {"text": str(error)}))
             if self._look is not None:
                 self._publish(self._look())
 
