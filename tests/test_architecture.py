@@ -43,6 +43,7 @@ SHELLS = {
     "fedmq.transports.sealed",
     "fedmq.transports.zmq",
     "fedmq.watch",
+    "fedmq_nodes.asking",
     "fedmq_nodes.certificates",  # a certificate says from when until when it holds
     "fedmq_nodes.commands",
     "fedmq_nodes.demo",

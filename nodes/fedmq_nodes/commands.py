@@ -96,6 +96,13 @@ def join(
         bool, typer.Option("--insecure", help="Send everything in the clear, also off this machine.")
     ] = False,
     metrics: Metrics = None,
+    batch: Annotated[int | None, typer.Option(help="Images encoded at once; fewer need less memory.")] = None,
+    arrivals_s: Annotated[
+        float, typer.Option(help="Look for new data before a local run, at most so often; 0 never.")
+    ] = 0.0,
+    hours: Annotated[str | None, typer.Option(metavar="HH:MM-HH:MM", help="Train only then, in local time.")] = None,
+    when: Annotated[str | None, typer.Option(metavar="COMMAND", help="Train only while this ends with code 0.")] = None,
+    nice: Annotated[int, typer.Option(help="How far all else on this device comes first, up to 19.")] = 0,
     until_eof: UntilEof = False,
     log_level: Level = "info",
     json: Json = False,
@@ -137,6 +144,11 @@ def join(
         "cert": cert,
         "cert_key": cert_key,
         "metrics": metrics,
+        "batch": batch,
+        "arrivals_s": arrivals_s,
+        "hours": hours,
+        "when": when,
+        "nice": nice,
     }
     if nodefile.is_one(address):
         typed = {key: value for key, value in given.items() if is_typed(context, key)}

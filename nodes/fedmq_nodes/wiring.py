@@ -1,6 +1,7 @@
 """Wiring: from settings to a running aggregator or node. What the commands do once their arguments are read."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,9 +77,13 @@ async def join_federation(
         link = links.link(address, federation, options, insecure, rng)
         try:
             options.require_data()
+            os.nice(options.nice)
             pace = Pace(options.examples_per_s)
             source, threads = options.source(bundle), options.threads or 1
-            shell = Shell(who, source, options.split(), pace, threads, rng, progress, kept, meter)
+            shell = Shell(
+                who, source, options.split(), pace, threads, rng, progress, kept, meter, options.permit(),
+                options.arrivals_s,
+            )  # fmt: skip
             done = await shell.run(link if meter is None else meter.counted(link), stop)
         finally:
             await link.close()
