@@ -32,6 +32,8 @@ SHELLS = {
     "fedmq.control",
     "fedmq.drive",
     "fedmq.forget",
+    "fedmq.metrics.endpoint",
+    "fedmq.page.server",
     "fedmq.serve",
     "fedmq.transports",
     "fedmq.transports.broker",
@@ -40,13 +42,18 @@ SHELLS = {
     "fedmq.transports.mqtt",
     "fedmq.transports.sealed",
     "fedmq.transports.zmq",
+    "fedmq.watch",
+    "fedmq_nodes.asking",
+    "fedmq_nodes.certificates",  # a certificate says from when until when it holds
     "fedmq_nodes.commands",
     "fedmq_nodes.demo",
     "fedmq_nodes.doctor",
     "fedmq_nodes.fleet",
     "fedmq_nodes.join",
     "fedmq_nodes.links",
+    "fedmq_nodes.meter",
     "fedmq_nodes.up",
+    "fedmq_nodes.windows",
     "fedmq_nodes.wiring",
     "fedmq_models.tiny.train",  # tells how long each step of a script took
 }

@@ -14,8 +14,9 @@ from fedmq.compress import CODECS
 from toy import bundle, features
 
 COMMANDS = (
-    ["serve"], ["join"], ["up"], ["demo"], ["status"], ["report"], ["eval"], ["classify"], ["export-adapted"],
-    ["replay"], ["broker-config"], ["doctor"],
+    ["serve"], ["join"], ["up"], ["demo"], ["status"], ["watch"], ["log"], ["report"], ["eval"],
+    ["classify"], ["export-adapted"],
+    ["replay"], ["broker-config"], ["provision"], ["doctor"],
     ["bundle", "make"], ["bundle", "from-onnx"], ["bundle", "from-features"], ["bundle", "show"], ["bundle", "verify"],
     ["keys", "new"], ["keys", "enrol"], ["keys", "list"], ["keys", "revoke"],
 )  # fmt: skip
@@ -116,6 +117,8 @@ def test_a_wrong_argument_gets_a_sentence_and_a_code_that_means_something(
         ("federation = 'x'\n[codec]\nup = 'zip'", f"no codec named 'zip'; there are {', '.join(CODECS)}"),
         ("federation = 'x'\nrule = 'best'", "rule is 'best'; there are mean"),
         ("federation = 'x'\n[stop]\nversions = -1", "stop.versions is -1"),
+        ("federation = 'x'\n[see]\nmetrics = 'here'", "f.toml: see.metrics is 'here'; it takes a port up to 65535"),
+        ("federation = 'x'\n[see]\npage = '10.0.0.5:99999'", "see.page is '10.0.0.5:99999'"),
         ("run = 'x'", "f.toml: federation is missing"),
         ("federation =", "f.toml is not TOML"),
     ],

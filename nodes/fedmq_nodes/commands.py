@@ -11,6 +11,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script inst
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as rounds.goal=4.")
 ]
+Metrics = Annotated[
+    str | None, typer.Option(metavar="[HOST:]PORT", help="Serve Prometheus metrics there; this machine unless told.")
+]
 Level = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 UntilEof = Annotated[
     bool, typer.Option("--until-eof", help="Stop when standard input ends: with whoever started this, and holds it.")
@@ -21,6 +24,11 @@ UntilEof = Annotated[
 def serve(
     file: Annotated[Path, typer.Argument(help=r"federation.toml, or a fleet file with a \[federation] table.")],
     overrides: Set = None,
+    metrics: Metrics = None,
+    dashboard: Annotated[
+        str | None,
+        typer.Option(metavar=r"[HOST:]PORT", help="Serve a live page there, for browsers; this machine unless told."),
+    ] = None,
     until_eof: UntilEof = False,
     log_level: Level = "info",
     json: Json = False,
@@ -38,13 +46,15 @@ def serve(
     if until_eof:
         lifeline.hold()
     observe.configure(log_level)
-    federation = fleetfile.federation(file, overrides or [])
+    shown = [f'see.{key}="{place}"' for key, place in (("metrics", metrics), ("page", dashboard)) if place is not None]
+    federation = fleetfile.federation(file, [*(overrides or []), *shown])
 
-    def listening(address: str) -> None:
+    def listening(urls: dict[str, str]) -> None:
         if json:
-            show.json_line({"listening": address, "run": str(federation.run)})
-        else:
-            typer.echo(f"{federation.federation} listens at {address}, its run folder is {federation.run}", err=True)
+            show.json_line({**urls, "run": str(federation.run)})
+            return
+        text = f"{federation.federation} listens at {urls.pop('listening')}, its run folder is {federation.run}"
+        typer.echo("\n".join([text, *(f"{what} at {url}" for what, url in urls.items())]), err=True)
 
     done = asyncio.run(serve_federation(federation, str(file), listening))
     if done.reason == "interrupted":
@@ -53,9 +63,13 @@ def serve(
 
 @app.command("join", rich_help_panel="Run")
 def join(
+    context: typer.Context,
     address: Annotated[
         str,
-        typer.Argument(help="Where the aggregator listens, such as tcp://10.0.0.5:5600, or the broker, mqtts://host."),
+        typer.Argument(
+            help="Where the aggregator listens, such as tcp://10.0.0.5:5600, or the broker, mqtts://host; or a "
+            "file that says it, node.toml, to whose settings options here are preferred."
+        ),
     ],
     data: Annotated[Path | None, typer.Option(help="Folder with a folder of images per class.")] = None,
     features: Annotated[Path | None, typer.Option(help="File with features of the bundle's encoder.")] = None,
@@ -81,6 +95,14 @@ def join(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Send everything in the clear, also off this machine.")
     ] = False,
+    metrics: Metrics = None,
+    batch: Annotated[int | None, typer.Option(help="Images encoded at once; fewer need less memory.")] = None,
+    arrivals_s: Annotated[
+        float, typer.Option(help="Look for new data before a local run, at most so often; 0 never.")
+    ] = 0.0,
+    hours: Annotated[str | None, typer.Option(metavar="HH:MM-HH:MM", help="Train only then, in local time.")] = None,
+    when: Annotated[str | None, typer.Option(metavar="COMMAND", help="Train only while this ends with code 0.")] = None,
+    nice: Annotated[int, typer.Option(help="How far all else on this device comes first, up to 19.")] = 0,
     until_eof: UntilEof = False,
     log_level: Level = "info",
     json: Json = False,
@@ -93,39 +115,49 @@ def join(
 
     from fedmq import show
     from fedmq.config import parse
-    from fedmq_nodes import lifeline, logs, progress
+    from fedmq_nodes import lifeline, logs, nodefile, progress
     from fedmq_nodes.options import NodeOptions, default_name
     from fedmq_nodes.wiring import join_federation
 
     if until_eof:
         lifeline.hold()
     logs.configure(log_level)
-    options = parse(
-        NodeOptions,
-        {
-            "name": name or default_name(data or features or Path("node")),
-            "data": data,
-            "features": features,
-            "where": dict(pair.partition("=")[::2] for pair in where or []),
-            "part": part,
-            "bundle": bundle,
-            "cache": cache,
-            "state": state,
-            "device": device,
-            "threads": threads,
-            "test_share": test_share,
-            "train": train,
-            "examples_per_s": examples_per_s,
-            "key": key,
-            "aggregator_key": aggregator_key,
-            "user": user,
-            "password": password,
-            "ca": ca,
-            "cert": cert,
-            "cert_key": cert_key,
-        },
-        "fedmq join",
-    )
+    given = {
+        "name": name,
+        "data": data,
+        "features": features,
+        "where": dict(pair.partition("=")[::2] for pair in where or []),
+        "part": part,
+        "bundle": bundle,
+        "cache": cache,
+        "state": state,
+        "device": device,
+        "threads": threads,
+        "test_share": test_share,
+        "train": train,
+        "examples_per_s": examples_per_s,
+        "key": key,
+        "aggregator_key": aggregator_key,
+        "user": user,
+        "password": password,
+        "ca": ca,
+        "cert": cert,
+        "cert_key": cert_key,
+        "metrics": metrics,
+        "batch": batch,
+        "arrivals_s": arrivals_s,
+        "hours": hours,
+        "when": when,
+        "nice": nice,
+    }
+    if nodefile.is_one(address):
+        typed = {key: value for key, value in given.items() if is_typed(context, key)}
+        found = nodefile.read(Path(address), typed)
+        address, federation, options = found.address, federation or found.federation, found.node
+        insecure = insecure or found.insecure
+    else:
+        given["name"] = name or default_name(data or features or Path("node"))
+        options = parse(NodeOptions, given, "fedmq join")
     with progress.bar("encoding images") as report:
         done = asyncio.run(join_federation(address, federation, options, insecure, report))
     if done.reason == "interrupted":
@@ -190,6 +222,12 @@ def demo(
         raise ConfigInvalid(f"{chosen} exists already; the demo begins in a new folder")
     found = demos.run(chosen, quiet=json)
     show.json_line(found) if json else tell.demo(found)
+
+
+def is_typed(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line, and is no default."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 Run = Annotated[Path, typer.Argument(help="The run's folder.")]
@@ -362,6 +400,36 @@ def broker_config(
     path = mosquitto.write(out, federation, names, secrets.token_bytes)
     typer.echo(f"{path}\n\n{path.read_text()}\n{(path.parent / 'access').read_text()}")
     typer.echo(f"start it with: mosquitto -c {path}\npasswords, each for its own machine: {path.parent / 'secrets'}")
+
+
+@app.command("provision", rich_help_panel="Prepare")
+def provision(
+    file: Annotated[Path, typer.Argument(help=r"fleet.toml: \[federation], \[defaults] and \[\[nodes]].")],
+    out: Annotated[Path, typer.Option(help="The folder to write to; what lies there is kept.")] = Path("fleet"),
+    with_keys: Annotated[
+        bool,
+        typer.Option("--with-keys", help="Make the nodes' keys here too, and put each in what is sent to it."),
+    ] = False,
+    broker_at: Annotated[
+        Path | None, typer.Option(help="Where the broker will find its folder, if elsewhere, as in a container.")
+    ] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Make of one fleet file what each machine needs: keys, the broker's files, a folder per node, and what to type.
+
+    Example: fedmq provision fleet.toml --out fleet
+    """
+    import secrets
+
+    from fedmq import show
+    from fedmq_nodes import provision as provisions
+
+    done = provisions.provision(file, overrides or [], out, with_keys, broker_at, secrets.token_bytes)
+    if json:
+        show.json_line(done.as_json())
+    else:
+        typer.echo(done.text)
 
 
 @app.command("doctor", rich_help_panel="Prepare")

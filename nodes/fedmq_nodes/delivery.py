@@ -5,6 +5,7 @@ room for it. What it is and what becomes of it if it is refused, the `outbox` kn
 """
 
 from dataclasses import replace
+from typing import Any
 
 from fedmq.delta import Params, Schema, subtract
 from fedmq.effects import Effect, Level, Remember
@@ -22,7 +23,8 @@ from fedmq_nodes.voice import Voice
 class Delivery:
     """Takes one update after the other to the aggregator."""
 
-    def __init__(self, session: Session, contact: Contact, outbox: Outbox, voice: Voice) -> None:
+    def __init__(self, session: Session, contact: Contact, outbox: Outbox, voice: Voice, name: str) -> None:
+        self._name = name
         self._session, self._contact, self._outbox, self._voice = session, contact, outbox, voice
         self._memory = outbox.memory  # as the shell was last asked to keep it
 
@@ -47,7 +49,8 @@ class Delivery:
         else:
             delta, drawn = subtract(result.params, before), seed(who.federation, who.name, number)
             self._outbox.fill(update, delta, drawn, result.personal)
-        self._voice.log("info", "update.trained", seq=number, base_version=result.version, loss=round(result.loss, 4))
+        facts = {"base_version": result.version, "loss": round(result.loss, 4)}
+        self._voice.log("info", "update.trained", **self._called(number), **facts)
 
     def unremembered(self) -> list[Effect]:
         """Ask that what the next process must know be remembered, if that has changed since it was last asked for."""
@@ -85,8 +88,8 @@ class Delivery:
     def put_off(self, verdict: Verdict, now: float) -> None:
         """The aggregator has no room for the update now: it stays here until it may be sent again."""
         if self._awaits(verdict):
-            fields = {"seq": verdict.seq, "text": verdict.text, "retry_after_s": verdict.retry_after_s}
-            self._voice.log("info", "update.put_off", **fields)
+            fields = {"text": verdict.text, "retry_after_s": verdict.retry_after_s}
+            self._voice.log("info", "update.put_off", **self._called(verdict.seq), **fields)
             self._contact.deliver_later(verdict.retry_after_s, now)
 
     def judge(self, verdict: Verdict, schema: Schema) -> bool:
@@ -94,10 +97,15 @@ class Delivery:
         if not self._awaits(verdict):
             return False
         level: Level = "info" if verdict.code is Code.ACCEPTED else "warning"
-        self._voice.log(level, "update.judged", seq=verdict.seq, code=verdict.code.value, text=verdict.text)
+        facts = {"code": verdict.code.value, "text": verdict.text}
+        self._voice.log(level, "update.judged", **self._called(verdict.seq), **facts)
         self._outbox.judge(verdict, schema)
         self._contact.awaits_answer(None)
         return True
+
+    def _called(self, seq: int) -> dict[str, Any]:
+        """Return what an update is called in every log, here and at the aggregator."""
+        return {"update": f"{self._name}/{seq}", "seq": seq}
 
     def _awaits(self, verdict: Verdict) -> bool:
         return self._outbox.update is not None and verdict.seq == self._outbox.update.seq

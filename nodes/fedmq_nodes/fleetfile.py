@@ -71,9 +71,14 @@ def _federation(table: Table, path: Path, overrides: Sequence[str]) -> Federatio
     return replace(found, task=pool.located(found.task, path.parent))
 
 
-def _node(table: Mapping[str, object], where: str, folder: Path) -> NodeOptions:
-    located = {key: folder / str(value) if key in PATHS else value for key, value in table.items()}
-    bundle = located.get("bundle")
+def located(table: Mapping[str, object], folder: Path) -> Table:
+    """Return the options of a node with their paths relative to a folder."""
+    found = {key: folder / str(value) if key in PATHS else value for key, value in table.items()}
+    bundle = found.get("bundle")
     if isinstance(bundle, str) and ("/" in bundle or (folder / bundle).is_dir()):
-        located["bundle"] = str(folder / bundle)
-    return config.parse(NodeOptions, located, where)
+        found["bundle"] = str(folder / bundle)
+    return found
+
+
+def _node(table: Mapping[str, object], where: str, folder: Path) -> NodeOptions:
+    return config.parse(NodeOptions, located(table, folder), where)

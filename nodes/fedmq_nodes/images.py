@@ -36,9 +36,14 @@ class Found:
     unknown: dict[str, int]
 
 
-def scan(folder: Path, labels: Sequence[str]) -> Found:
+# What was read of a file as it was then, by its path, size and time: so that looking again reads only what is new.
+Digests = dict[tuple[Path, int, int], bytes]
+
+
+def scan(folder: Path, labels: Sequence[str], digests: Digests | None = None) -> Found:
     """Find the images below `folder/<label>/`.
 
+    digests    of files that were read before; those that are read now are added
     raises     DataUnusable if there are none, or none of a class that the federation knows
     """
     require_some(folder)
@@ -59,7 +64,8 @@ def scan(folder: Path, labels: Sequence[str]) -> Found:
     if not files:
         raise DataUnusable(_no_images(folder, labels[0]))
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
-        keys = threads.map(_digest, (path for path, _ in files))
+        known = {} if digests is None else digests
+        keys = threads.map(lambda path: _known_digest(path, known), (path for path, _ in files))
         images = [Image(path, label, key) for (path, label), key in zip(files, keys, strict=True)]
     return Found(images, unknown)
 
@@ -86,6 +92,14 @@ def _images(folder: Path) -> Iterator[Path]:
 
 def _no_images(folder: Path, label: str) -> str:
     return f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}) in class folders such as {folder / label}/"
+
+
+def _known_digest(path: Path, known: Digests) -> bytes:
+    told = path.stat()
+    was = (path, told.st_size, told.st_mtime_ns)
+    if was not in known:
+        known[was] = _digest(path)
+    return known[was]
 
 
 def _digest(path: Path) -> bytes:

@@ -23,8 +23,12 @@ from fedmq.stats.forms import FORMS
 from fedmq.transports import Link
 from fedmq_models.training import warm_up
 from fedmq_nodes import pool, task
+from fedmq_nodes.arrivals import Arrivals
+from fedmq_nodes.asking import until_permitted
+from fedmq_nodes.ear import Ear, Facts
 from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.node import Node
+from fedmq_nodes.permit import Permit
 from fedmq_nodes.sources import Data, Progress, Source, Split
 from fedmq_nodes.state import State
 from fedmq_nodes.trainer import Trainer
@@ -67,6 +71,9 @@ class Shell:
     """One node, its link, its data, and the thread that works on them.
 
     state     where its memory is kept; None keeps it no longer than this process lives
+    ear       who measures it
+    permit    when it may train
+    arrivals_s   how often to look for new data, before a local run; 0 never
     """
 
     def __init__(
@@ -79,11 +86,16 @@ class Shell:
         rng: Generator,
         progress: Progress = lambda _done, _total: None,
         state: State | None = None,
+        ear: Ear | None = None,
+        permit: Permit | None = None,
+        arrivals_s: float = 0.0,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._source, self._split, self._pace, self._progress = source, split, pace, progress
-        self._threads = threads
-        self._log = observe.logger(node=who.name)
+        self._threads, self._permit, self._arrivals_s = threads, permit or Permit(), arrivals_s
+        self._arrivals = Arrivals(None, 0.0, 0.0)
+        self._load: Callable[[], Awaitable[Data]] | None = None
+        self._log, self._ear = observe.logger(node=who.name), ear or Ear()
         self._seed = seed(who.federation, who.name)
         self._trainer: Trainer | None = None
         self._leaving = threading.Event()
@@ -99,7 +111,9 @@ class Shell:
 
         raises     what was wrong with this node's data, bundle or device, after telling the aggregator
         """
-        drive = Drive(self.node, link, self._perform, self._log, stopped=lambda: self.node.leave("leaving"))
+        node = self.node
+        self._ear.begin(lambda: Facts(node.version, node.activity, node.connected, node.outbox is not None))
+        drive = Drive(self.node, link, self._perform, self._logged, stopped=lambda: self.node.leave("leaving"))
         try:
             done = await drive.run(stop)
         finally:
@@ -130,8 +144,10 @@ class Shell:
         try:
             wanted = task.understand(effect.task, effect.arrays)
             task.require_same(wanted, effect.schema, self.node.personal)
-            data = await self._in_thread(self._source.load, wanted.labels, self._split, self._report)
-            pool.require_apart(wanted.pool, wanted.training.target, data.test)
+            # What comes while this is loading is found when it is looked at again.
+            self._arrivals = await self._in_thread(Arrivals, self._source, self._arrivals_s, self._loop.time())
+            self._load = partial(self._loaded, wanted)
+            data = await self._load()
             if len(data.train) and effect.up not in FORMS:
                 await self._in_thread(warm_up, wanted.training, self._threads)
         except Exception as error:
@@ -140,12 +156,13 @@ class Shell:
             self._failure = error
             reason, text = getattr(error, "reason", "failed"), str(error)
             return lambda _now: self.node.leave(reason, text, refused=True)
-        self._tell(data)
         self._trainer = Trainer(wanted, data, self._seed, effect.up)
         return partial(self.node.prepared, len(data.train), len(data.test))
 
     async def _train(self, effect: Train, cancelled: Cancellation) -> Event:
         assert self._trainer is not None
+        await until_permitted(self._permit, cancelled.wait, self._log)
+        ready = await self._arrived(self._trainer)
         started = self._loop.time()
         result = await self._in_thread(
             self._trainer.learn, effect.version, effect.params, effect.personal, cancelled.is_set
@@ -154,11 +171,40 @@ class Shell:
         if left_s > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(cancelled.wait(), left_s)
-        return partial(self.node.trained, replace(result, train_s=self._loop.time() - started))
+        took_s = self._loop.time() - started
+        self._ear.trained(took_s)
+        done = replace(result, train_s=took_s)
+        return lambda now: [*([] if ready is None else ready(now)), *self.node.trained(done, now)]
+
+    async def _loaded(self, wanted: task.Task) -> Data:
+        started = self._loop.time()
+        data = await self._in_thread(self._source.load, wanted.labels, self._split, self._report)
+        self._ear.prepared(data, self._loop.time() - started)
+        pool.require_apart(wanted.pool, wanted.training.target, data.test)
+        self._tell(data)
+        return data
+
+    async def _arrived(self, trainer: Trainer) -> Event | None:
+        """Look for new data, if it is time to; have the trainer use them, and return what the core is told of them."""
+        now = self._loop.time()
+        if self._load is None or not self._arrivals.due(now) or not await self._in_thread(self._arrivals.look, now):
+            return None
+        try:
+            data = await self._load()
+        except Exception as error:
+            if not hasattr(error, "exit_code"):
+                raise
+            # What was there before is still in the cache: a folder that is being moved must not end the node.
+            self._log(Log("warning", "data.unusable", {"text": str(error)}))
+            return None
+        trainer.use(data)
+        return partial(self.node.prepared, len(data.train), len(data.test))
 
     async def _evaluate(self, effect: Evaluate) -> Event:
         assert self._trainer is not None
+        started = self._loop.time()
         result = await self._in_thread(self._trainer.evaluate, effect.version, effect.params, effect.personal)
+        self._ear.evaluated(self._loop.time() - started)
         return partial(self.node.evaluated, result)
 
     async def _remember(self, effect: Remember) -> Event:
@@ -177,7 +223,12 @@ class Shell:
         if self._leaving.is_set():
             raise CancelledError
         self.node.progress = (done, total)
+        self._ear.encoding(done)
         self._progress(done, total)
+
+    def _logged(self, log: Log) -> None:
+        self._log(log)
+        self._ear.logged(log)
 
     def _tell(self, data: Data) -> None:
         for path, why in data.skipped.items():

@@ -45,7 +45,7 @@ class Node:
         self._voice = Voice()
         self._contact = Contact(self._session, rng, now)
         self._outbox = Outbox(memory or Memory(), self._session)
-        self._delivery = Delivery(self._session, self._contact, self._outbox, self._voice)
+        self._delivery = Delivery(self._session, self._contact, self._outbox, self._voice, who.name)
         trained = -1 if self.outbox is None else self.outbox.base_version
         self._learner = Learner(self._voice, trained, self._outbox.personal)
         self._welcome: Welcome | None = None
@@ -165,6 +165,11 @@ class Node:
     def outbox(self) -> Update | None:
         """The update that waits for its verdict; there is at most one."""
         return self._outbox.update
+
+    @property
+    def connected(self) -> bool:
+        """Whether the conversation is open."""
+        return self._session.state is State.OPEN
 
     @property
     def activity(self) -> str:

@@ -14,10 +14,12 @@ from fedmq.errors import ConfigInvalid
 from fedmq.keys import NodeKeys, load, load_public
 from fedmq.login import Login
 from fedmq.quantities import Amount, Positive, Share, Word
+from fedmq.see import place
 from fedmq_models import bundle as bundles
 from fedmq_nodes import images
 from fedmq_nodes.errors import DataUnusable
 from fedmq_nodes.files import Choice
+from fedmq_nodes.permit import Permit, permit
 from fedmq_nodes.sources import FeatureFile, Images, Source, Split
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -42,6 +44,12 @@ class NodeOptions:
     user, password     of a broker: who this node is to it (its name, if there is a password), and the password's file
     ca                 file of the certificates that the broker's must descend from
     cert, cert_key     this node's certificate and its key, for a broker that asks for one
+    metrics            [host:]port of a Prometheus endpoint
+    batch              images that the encoder takes at once; fewer need less memory
+    arrivals_s         look for new data before a local run, at most so often; 0 never
+    hours              HH:MM-HH:MM, this device's time: train only then
+    when               a command that permits training with exit code 0
+    nice               how far everything else on this device comes first, up to 19
     """
 
     name: Annotated[str, Field(pattern=NAME)]
@@ -64,8 +72,17 @@ class NodeOptions:
     ca: Path | None = None
     cert: Path | None = None
     cert_key: Path | None = None
+    metrics: Word | None = None
+    batch: Positive | None = None
+    arrivals_s: Amount = 0.0
+    hours: Word | None = None
+    when: Word | None = None
+    nice: Annotated[int, Field(strict=True, ge=0, le=19)] = 0
 
     def __post_init__(self) -> None:
+        if self.metrics is not None:
+            place("metrics", self.metrics)
+        self.permit()
         if (self.data is None) == (self.features is None):
             both = "both" if self.data else "neither"
             raise ConfigInvalid(
@@ -78,7 +95,7 @@ class NodeOptions:
             k, _, n = self.part.partition("/")
             return FeatureFile(self.features, bundle, Choice(self.where, (int(k), int(n))))
         assert self.data is not None
-        return Images(self.data, bundle, self.cache or user_cache() / "features", self.device, self.threads)
+        return Images(self.data, bundle, self.cache or user_cache() / "features", self.device, self.threads, self.batch)
 
     def require_data(self) -> None:
         """Raise DataUnusable if there is nothing to work on, before anyone waits for this node."""
@@ -86,6 +103,13 @@ class NodeOptions:
             images.require_some(self.data)
         elif self.features is not None and not self.features.is_file():
             raise DataUnusable(f"{self.features} is not a file; --features takes an .npz or .safetensors file")
+
+    def permit(self) -> Permit:
+        """Return when this node may train.
+
+        raises     ConfigInvalid
+        """
+        return permit(self.hours, self.when)
 
     def split(self) -> Split:
         """Return what is trained on and what is held back."""

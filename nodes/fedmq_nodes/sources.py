@@ -1,6 +1,6 @@
 """Sources: where a node's features come from: images, which the frozen encoder sees once, or a file of features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from fedmq_models.bundle import Bundle
 from fedmq_models.encode import Encoder
 from fedmq_models.examples import Examples
+from fedmq_nodes.arrivals import stamp
 from fedmq_nodes.cache import FeatureCache
 from fedmq_nodes.errors import DataUnusable
 from fedmq_nodes.files import Choice, Rows, numbered, read
-from fedmq_nodes.images import Image, in_test_split, scan
+from fedmq_nodes.images import Digests, Image, in_test_split, scan
 
 Progress = Callable[[int, int], None]
 KEPT_TOGETHER = 64  # images whose features share one fsync
@@ -71,10 +72,16 @@ class Images:
     cache: Path
     device: str = "auto"
     threads: int | None = None
+    batch: int | None = None
+    digests: Digests = field(default_factory=dict, repr=False, compare=False)
+
+    def stamp(self) -> Hashable:
+        """Return what is equal as long as the folder is what it was."""
+        return stamp(self.folder)
 
     def load(self, labels: Sequence[str], split: Split, progress: Progress) -> Data:
         """Encode what is not in the cache yet, and keep it as it comes: an interruption loses a few images' work."""
-        found = scan(self.folder, labels)
+        found = scan(self.folder, labels, self.digests)
         cache = FeatureCache(self.cache, self.bundle.feature_space, self.bundle.dim)
         missing = [image for image in found.images if cache.row(image.key) is None]
         skipped, encoder = self._encode(missing, cache, progress) if missing else ({}, "")
@@ -90,7 +97,7 @@ class Images:
     def _encode(self, images: list[Image], cache: FeatureCache, progress: Progress) -> tuple[dict[str, str], str]:
         """Return path -> reason of those that cannot be read, and what the encoder ran on."""
         skipped: dict[str, str] = {}
-        encoder = Encoder(self.bundle, self.device, threads=self.threads)
+        encoder = Encoder(self.bundle, self.device, threads=self.threads, batch=self.batch)
         progress(0, len(images))
         keys: list[bytes] = []
         rows: list[NDArray[np.float32]] = []
@@ -117,6 +124,10 @@ class FeatureFile:
     path: Path
     bundle: Bundle
     choice: Choice
+
+    def stamp(self) -> Hashable:
+        """Return what is equal as long as the file is what it was."""
+        return stamp(self.path)
 
     def load(self, labels: Sequence[str], split: Split, progress: Progress) -> Data:
         """Read the file; its own split is kept where it has one."""

@@ -32,6 +32,10 @@ class Trainer:
         self._task, self._data, self._seed, self._form = task, data, seed, FORMS.get(up)
         self._terms: list[Term] | None = None
 
+    def use(self, data: Data) -> None:
+        """Train and measure on these data from now on."""
+        self._data = data
+
     def learn(
         self, version: int, params: Params, personal: Params | None = None, stop: Callable[[], bool] = lambda: False
     ) -> Trained | Counted:

@@ -1,6 +1,7 @@
 """Wiring: from settings to a running aggregator or node. What the commands do once their arguments are read."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from fedmq.errors import Refused
 from fedmq.serve import serve
 from fedmq_models import bundle as bundles
 from fedmq_models.training import Training
-from fedmq_nodes import links, pool, state, task
+from fedmq_nodes import links, pool, state, task, windows
 from fedmq_nodes.begin import from_run
 from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.join import Pace, Shell
@@ -24,11 +25,11 @@ from fedmq_nodes.options import NodeOptions, user_cache
 from fedmq_nodes.sources import Progress
 
 
-async def serve_federation(federation: Federation, where: str, listening: Callable[[str], None]) -> Done:
+async def serve_federation(federation: Federation, where: str, listening: Callable[[dict[str, str]], None]) -> Done:
     """Serve until the federation has finished or a signal comes.
 
     where         what to call the settings in an error
-    listening     told the address, once nodes can connect
+    listening     told the addresses by what is there ("listening" for nodes), once they can connect
     """
     training = parse(Training, federation.task, where, "task.")
     task.require_agreed(training, federation.codec.up, where)
@@ -39,8 +40,11 @@ async def serve_federation(federation: Federation, where: str, listening: Callab
     with until_interrupted() as stop:
         hub = await links.hub(federation, np.random.default_rng(randbits(128)))
         try:
-            listening(hub.address)
-            return await serve(federation, job, federation.keeping, federation.run, hub.link, stop, hub.admitted)
+            async with windows.opened(federation.see, federation.run) as (watchers, urls):
+                listening({"listening": hub.address, **urls})
+                return await serve(
+                    federation, job, federation.keeping, federation.run, hub.link, stop, hub.admitted, watchers=watchers
+                )
         finally:
             await hub.link.close()
 
@@ -68,14 +72,19 @@ async def join_federation(
         bundle.feature_space,
         observe.logger(node=options.name),
     )
-    with until_interrupted() as stop, held as kept:
+    with until_interrupted() as stop, held as kept, windows.measured(options.metrics) as meter:
         rng = np.random.default_rng(randbits(128))
         link = links.link(address, federation, options, insecure, rng)
         try:
             options.require_data()
+            os.nice(options.nice)
             pace = Pace(options.examples_per_s)
-            shell = Shell(who, options.source(bundle), options.split(), pace, options.threads or 1, rng, progress, kept)
-            done = await shell.run(link, stop)
+            source, threads = options.source(bundle), options.threads or 1
+            shell = Shell(
+                who, source, options.split(), pace, threads, rng, progress, kept, meter, options.permit(),
+                options.arrivals_s,
+            )  # fmt: skip
+            done = await shell.run(link if meter is None else meter.counted(link), stop)
         finally:
             await link.close()
     if done.refused:

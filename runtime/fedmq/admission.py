@@ -78,7 +78,8 @@ class Admission:
         member.session.heard_at = now
         verdict = Verdict(update.session, update.seq, Code.BUSY, why[:LONGEST], retry_after_s=self._stall.wait_s(now))
         self._post.send([member.peer], verdict)
-        self._post.log("debug", "update.put_off", now, node=member.peer, seq=update.seq, text=why)
+        called = {"node": member.peer, "update": f"{member.name}/{update.seq}", "seq": update.seq}
+        self._post.log("debug", "update.put_off", now, **called, text=why)
 
     def _judge(self, member: Member, update: Update, size: int, now: float) -> tuple[str, str] | None:
         newest = self._collector.versions.number
@@ -92,7 +93,9 @@ class Admission:
         self._journal.add(entry)
         facts = {
             "node": member.peer,
+            "update": f"{member.name}/{update.seq}",
             "seq": update.seq,
+            "round": self._collector.round.number,
             "base_version": update.base_version,
             "version": newest,
             "staleness": entry.staleness,

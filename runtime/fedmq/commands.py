@@ -14,19 +14,78 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script inst
 Folder = Annotated[Path, typer.Option(help="The aggregator's folder of enrolled keys.")]
 
 
+Running = Annotated[Path, typer.Argument(help="The run folder of a running aggregator.")]
+States = Annotated[
+    list[str] | None, typer.Option("--state", metavar="STATE", help="Only nodes in this state; several with commas.")
+]
+Nodes = Annotated[
+    list[str] | None, typer.Option("--node", metavar="GLOB", help="Only nodes of such a name or id, as 'edge-*'.")
+]
+Stale = Annotated[
+    int | None, typer.Option("--stale", metavar="N", min=1, help="Only nodes whose last update was so far behind.")
+]
+
+
 @app.command("status", rich_help_panel="Ask")
-def status(
-    run: Annotated[Path, typer.Argument(help="The run folder of a running aggregator.")],
-    json: Json = False,
-) -> None:
+def status(run: Running, state: States = None, node: Nodes = None, stale: Stale = None, json: Json = False) -> None:
     """Say how a running federation stands: what it waits for, why, and where each node is.
 
-    Example: fedmq status runs/pacs
+    Example: fedmq status runs/pacs --state gone,training
     """
     from fedmq import control, show
+    from fedmq.wanted import Wanted, words
 
-    answer = control.ask(run)
+    wanted = Wanted(words(state), words(node), stale)
+    answer = wanted.of(control.ask(run))
     show.json_line(answer) if json else show.status(answer)
+
+
+@app.command("watch", rich_help_panel="Ask")
+def watch(
+    run: Running,
+    once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
+    every_s: Annotated[float, typer.Option(min=0.1, help="How often to ask.")] = 1.0,
+    state: States = None,
+    node: Nodes = None,
+    stale: Stale = None,
+) -> None:
+    """Look on while a federation runs: rounds, accuracy, bytes and nodes; lines where there is no terminal.
+
+    Example: fedmq watch runs/pacs
+    """
+    from fedmq import watch as watching
+    from fedmq.wanted import Wanted, words
+
+    watching.watch(run, Wanted(words(state), words(node), stale), every_s, once)
+
+
+@app.command("log", rich_help_panel="Ask")
+def log(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    node: Nodes = None,
+    update: Annotated[
+        str | None, typer.Option(metavar="NODE/SEQ", help="One update, and the version that it is in.")
+    ] = None,
+    verdict: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Only updates with this verdict, as too_stale.")
+    ] = None,
+    version: Annotated[int | None, typer.Option(help="Only this version and the updates in it.")] = None,
+    last: Annotated[int | None, typer.Option(min=1, help="Only so many lines, the newest.")] = None,
+    json: Json = False,
+) -> None:
+    """Say what happened in a run, from its ledger: each update and the version that it is in, versions, nodes.
+
+    Example: fedmq log runs/pacs --node 'edge-*' --verdict too_stale
+    """
+    from fedmq import chronicle, lines, show
+    from fedmq.record import LEDGER, Record
+    from fedmq.wanted import Wanted, words
+
+    asked = chronicle.Asked(Wanted(names=words(node)), update, words(verdict), version)
+    with Record.open(run / LEDGER) as record:
+        found = chronicle.lines(record, asked)
+    for line in found[-(last or len(found)) :]:
+        show.json_line(line) if json else typer.echo(lines.text(line))
 
 
 @keys_app.command("new")

@@ -5,6 +5,7 @@
     run = "runs/pacs"           the folder of its ledger, relative to the file
     start_from = "runs/one"    a run whose newest version this one begins with
     [link] [keeping] [task] [rounds] [combine] [weight] [guard] [outer] [statistics] [codec] [pulse] [limits] [stop]
+    [see]
 
 `[rounds] preset = "quorum"` takes that preset's values, any of which may be set beside it. `--set rounds.goal=4` on the
 command line has the last word.
@@ -27,6 +28,7 @@ from fedmq.plan import Settings
 from fedmq.quantities import Word
 from fedmq.rounds import PRESETS
 from fedmq.rules import CACHING, RULES, fewest
+from fedmq.see import See
 
 Form = TypeVar("Form")
 Table = dict[str, Any]
@@ -63,6 +65,7 @@ class Federation(Settings):
     start_from: Path | None = None
     link: Endpoint = Endpoint()
     keeping: Keeping = Keeping()
+    see: See = See()
     task: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -47,7 +47,7 @@ def write(folder: Path, federation: Federation, nodes: Sequence[str], draw: Call
         _keep_private(folder / "passwords", "".join(lines))
         _keep_private(folder / "access", access(federation.federation, nodes))
         (folder / "mosquitto.conf").write_text(text)
-        _hand_over(folder / "passwords", folder / "access", folder / "state")
+        hand_over(folder / "passwords", folder / "access", folder / "state")
     except OSError as error:
         raise ConfigInvalid(f"cannot write to {folder}: {error.strerror}") from error
     return folder / "mosquitto.conf"
@@ -119,7 +119,7 @@ def _keep_private(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def _hand_over(*paths: Path) -> None:
+def hand_over(*paths: Path) -> None:
     """Give files of root's to the user that a Mosquitto of root's becomes, if this machine has one."""
     if os.geteuid() == 0:
         with suppress(LookupError):

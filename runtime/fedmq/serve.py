@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from fedmq import observe, terms
 from fedmq.aggregator import Aggregator
 from fedmq.control import Control
-from fedmq.core import Event
+from fedmq.core import Core, Event
 from fedmq.door import Admitted, Door
 from fedmq.drive import Drive
 from fedmq.effects import Done, Effect, Keep
@@ -22,8 +22,9 @@ from fedmq.folder import claim
 from fedmq.ledger import Keeping, Ledger
 from fedmq.plan import Job, Settings
 from fedmq.record import LEDGER
-from fedmq.status import status
+from fedmq.status import Status, status
 from fedmq.transports import Broadcasting, Link
+from fedmq.watching import Overheard, Watcher
 
 
 async def serve(
@@ -35,11 +36,13 @@ async def serve(
     stop: asyncio.Event,
     admitted: Admitted | None = None,
     kind: type[Ledger] = Ledger,
+    watchers: Sequence[Watcher] = (),
 ) -> Done:
     """Run a federation in this folder until it has finished, or `stop` is set; go on where its ledger left off.
 
     admitted   who may be here, asked at every event; without it, whoever the link lets in
     kind       another ledger, for a benchmark that measures what one costs
+    watchers   who looks on
     raises     LedgerUnusable if the folder is in use, another federation's, or cannot be written at the start; a disk
                that is full later is waited for
     """
@@ -57,10 +60,13 @@ async def serve(
             aggregator = Aggregator(settings, job, ledger.past(), rng, clock(), origin)
 
             async def kept(batch: Keep, writing: Awaitable[None]) -> Event:
+                began_at = clock()
                 try:
                     await writing
                 except NotKept as error:
                     return partial(aggregator.unkept, batch.number, str(error))
+                for watcher in watchers:
+                    watcher.kept(batch.entries, clock() - began_at)
                 return partial(aggregator.kept, batch.number)
 
             def perform(effect: Effect) -> Awaitable[Event]:
@@ -68,12 +74,20 @@ async def serve(
                 # The thread begins now, and not when the loop next has time: frames may be waiting to be read.
                 return kept(effect, in_thread(ledger.keep, effect.entries, clock()))
 
-            control = Control(folder, lambda: status(aggregator, clock()))
+            def look() -> Status:
+                return status(aggregator, clock())
+
+            control = Control(folder, look)
+            for watcher in watchers:
+                watcher.begin(look)
             try:
-                core = aggregator if admitted is None else Door(aggregator, admitted)
+                core: Core = aggregator if admitted is None else Door(aggregator, admitted)
+                core = Overheard(core, watchers) if watchers else core
                 drive = Drive(core, link, perform, observe.logger(federation=settings.federation), list)
                 return await drive.run(stop)
             finally:
+                for watcher in watchers:
+                    watcher.end()
                 await control.close()
         finally:
             await in_thread(ledger.close)

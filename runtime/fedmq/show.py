@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,15 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from fedmq.attention import first
+
 if TYPE_CHECKING:
     from fedmq.enrolment import Enrolment
     from fedmq.replay import Outcome, Replayed
 
 Status = dict[str, Any]
 CAUTION = "bold yellow"
+MOST_NAMED = 12
 STYLES = {"training": "cyan", "idle": "green", "gone": "red", "encoding": "yellow"}
 
 
@@ -48,9 +51,14 @@ def enrolments(found: Sequence[Enrolment]) -> None:
 
 def render(answer: Status) -> RenderableType:
     """Return a status as a heading, a line on what is waited for, and a table of nodes."""
+    return Group(*heading(answer), nodes(first(answer["nodes"], len(answer["nodes"]))), *_shown(answer))
+
+
+def heading(answer: Status) -> list[Text]:
+    """Return how a federation stands: what it is, what it waits for, and whom nobody listens to."""
     caveat = [Text(answer["caveat"], CAUTION)] if answer["caveat"] else []
     stays = [Text(f"stays on each node: {answer['stays']}", "dim")] if answer["stays"] else []
-    return Group(_heading(answer), *caveat, *stays, _waiting(answer), _nodes(answer), *map(_muted, answer["muted"]))
+    return [_heading(answer), *caveat, *stays, _waiting(answer), *map(_muted, answer["muted"][:MOST_NAMED])]
 
 
 def line(answer: Status) -> str:
@@ -96,13 +104,24 @@ def _heading(answer: Status) -> Text:
     return Text("   ".join(parts), style="bold")
 
 
+def _shown(answer: Status) -> list[Text]:
+    """Say how many nodes a filter has left out."""
+    asked, known = len(answer["nodes"]), answer.get("known", 0)
+    return [Text(f"{asked} of {known} nodes", "dim")] if known > asked else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
+
+
 def _waiting(answer: Status) -> Text:
     round_ = answer["round"]
     line = Text(round_["reason"])
     if round_["waiting_for"]:
-        line.append("   waiting for " + ", ".join(round_["waiting_for"]), "yellow")
+        line.append(f"   waiting for {_some(round_['waiting_for'])}", "yellow")
     if round_["gone"]:
-        line.append("   gone " + ", ".join(round_["gone"]), "red")
+        line.append(f"   gone {_some(round_['gone'])}", "red")
     if round_["deadline_in_s"] is not None and round_["open_s"] is not None:
         line.append(f"   at most {max(0.0, round_['deadline_in_s']):.1f} s more")
     return line
@@ -112,27 +131,33 @@ def _muted(mute: dict[str, Any]) -> Text:
     return Text(f"{mute['name']} is not listened to for {mute['for_s']:.0f} s more: {mute['reason']}", "red")
 
 
-def _nodes(answer: Status) -> Table:
+def nodes(shown: Sequence[dict[str, Any]], taken: Mapping[str, int] | None = None, narrow: bool = False) -> Table:
+    """Return a table of nodes.
+
+    taken      how many updates of each were accepted, where that is known
+    narrow     one line each, without what a small terminal has no room for
+    """
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name, side in (("node", "left"), ("state", "left"), ("version", "right"), ("staleness", "right")):
-        table.add_column(name, justify=side)  # type: ignore[arg-type]
-    for name in ("accuracy", "examples", "up", "down"):
-        table.add_column(name, justify="right")
-    table.add_column("note")
-    for node in sorted(answer["nodes"], key=lambda node: node["name"]):
+    columns = ["version", "staleness", "accuracy", *(["updates"] if taken is not None else [])]
+    columns += [] if narrow else ["examples", "up", "down"]
+    for name in ("node", "state", *columns, "note"):
+        right = "right" if name in columns else "left"
+        table.add_column(name, justify=right, no_wrap=narrow, min_width=10 if name == "node" else None)  # type: ignore[arg-type]
+    for node in shown:
         state = node["state"]
         progress = f" {node['done']}/{node['total']}" if node["total"] else ""
-        table.add_row(
-            node["name"] or node["id"],
-            Text(state + progress, STYLES.get(state, "")),
-            str(node["version"]) if node["version"] >= 0 else "-",
-            str(node["staleness"]),
-            _accuracy(node),
-            str(node["examples"]),
-            size(node["bytes_up"]),
-            size(node["bytes_down"]),
-            _note(node, state),
-        )
+        values = {
+            "version": str(node["version"]) if node["version"] >= 0 else "-",
+            "staleness": str(node["staleness"]),
+            "accuracy": _accuracy(node),
+            "updates": str((taken or {}).get(node["id"], 0)),
+            "examples": str(node["examples"]),
+            "up": size(node["bytes_up"]),
+            "down": size(node["bytes_down"]),
+        }
+        named = Text(node["name"] or node["id"])
+        shown_state = Text(state + progress, STYLES.get(state, ""))
+        table.add_row(named, shown_state, *(values[name] for name in columns), _note(node, state))
     return table
 
 

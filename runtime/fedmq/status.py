@@ -37,7 +37,7 @@ def status(aggregator: Aggregator, now: float) -> Status:
             "gone": sorted(_name(aggregator, peer) for peer in round_.gone),
             "reason": _reason(aggregator),
         },
-        "nodes": [_node(aggregator, member) for member in aggregator.roster.members.values()],
+        "nodes": [_node(aggregator, member, now) for member in aggregator.roster.members.values()],
         "ledger": {
             "problem": aggregator.stall.problem or None,
             "retry_in_s": None if aggregator.stall.retry_at is None else round(aggregator.stall.retry_at - now, 3),
@@ -99,7 +99,7 @@ def _reason(aggregator: Aggregator) -> str:
     return f"waiting for nodes that are busy with an older version: {round_.updates} of {round_.goal} updates"
 
 
-def _node(aggregator: Aggregator, member: Member) -> dict[str, Any]:
+def _node(aggregator: Aggregator, member: Member, now: float) -> dict[str, Any]:
     return {
         "id": member.peer,
         "name": member.name,
@@ -116,6 +116,7 @@ def _node(aggregator: Aggregator, member: Member) -> dict[str, Any]:
         "accuracy": member.accuracy,
         "personal": member.personal,
         "reason": member.reason,
+        "silent_s": round(member.session.silent_for(now), 1),
         "awaited": member.peer in aggregator.collector.round.waiting_for,
     }
 
