@@ -93,8 +93,7 @@ def measure(plan: Plan, seed: int, say: Say) -> Iterator[dict[str, Any]]:
     if SYSTEM in plan.parts and why_not:
         say(f"bytes on the wire are not counted: {why_not}")
     with ExitStack() as held:
-        # One thread: with more, on a machine that does other things too, they wait for each other in a busy loop.
-        held.enter_context(machine.torch_threads(1))
+        held.enter_context(machine.one_thread())
         ladder = _Ladder(plan, seed, say, None if why_not else held.enter_context(cables.cable()))
         for rung in plan.rungs:
             yield ladder.row(rung)
