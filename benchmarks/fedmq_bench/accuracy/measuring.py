@@ -48,7 +48,7 @@ def measure(plan: Plan, say: Say) -> Iterator[dict[str, Any]]:
     raises     ConfigInvalid, before anything is measured, for ways that these data are not for
     """
     corpus = corpora.load(plan.data, say)
-    _require_fit(plan, corpus)
+    require_fit(plan, corpus)
     with machine.one_thread():
         for seed in range(plan.seeds):
             for fold in _folds(plan, corpus, seed):
@@ -65,6 +65,15 @@ def measure(plan: Plan, say: Say) -> Iterator[dict[str, Any]]:
 def key(row: Row) -> str:
     """Return what tells a row from others: what was measured, not what was found."""
     return repr([row[name] for name in KEYS])
+
+
+def require_fit(plan: Plan, corpus: Corpus) -> None:
+    """Raise ConfigInvalid for a way that these data are not for."""
+    for name, way in plan.ways.items():
+        if way.needs_text and not corpus.has_text:
+            raise ConfigInvalid(f"--method {name} needs the text of every class, {corpus.name} lacks some")
+        if way.adapts and len(set(corpus.groups.tolist())) < 2:
+            raise ConfigInvalid(f"--method {name} adapts to a domain that is held out, {corpus.name} has none")
 
 
 def _folds(plan: Plan, corpus: Corpus, seed: int) -> Iterator[Fold]:
@@ -90,11 +99,3 @@ def _about(plan: Plan, corpus: Corpus, fold: Fold, seed: int, name: str, way: Wa
         "transductive": plan.transductive and way.adapts,
         "seeds": [seed],
     }
-
-
-def _require_fit(plan: Plan, corpus: Corpus) -> None:
-    for name, way in plan.ways.items():
-        if way.needs_text and not corpus.has_text:
-            raise ConfigInvalid(f"--method {name} needs the text of every class, {corpus.name} lacks some")
-        if way.adapts and len(set(corpus.groups.tolist())) < 2:
-            raise ConfigInvalid(f"--method {name} adapts to a domain that is held out, {corpus.name} has none")

@@ -81,7 +81,7 @@ class Reached:
 
 def reach(name: str, way: Way, corpus: Corpus, fold: Fold, seed: int, transductive: bool, say: Say) -> Reached:
     """Return what a way reaches in a fold."""
-    fold, task = _task(way, corpus, fold, seed, transductive)
+    fold, task = task_of(way, corpus, fold, seed, transductive)
     match name:
         case ways.ZERO_SHOT:
             return Reached(
@@ -98,7 +98,7 @@ def reach(name: str, way: Way, corpus: Corpus, fold: Fold, seed: int, transducti
     return _together(task, way, fold, seed, say)
 
 
-def _task(way: Way, corpus: Corpus, fold: Fold, seed: int, transductive: bool) -> tuple[Fold, Task]:
+def task_of(way: Way, corpus: Corpus, fold: Fold, seed: int, transductive: bool) -> tuple[Fold, Task]:
     """Return the task, and the fold without what the aggregator has published of the domain held out."""
     training, pool = way.training, None
     if way.adapts:

@@ -82,18 +82,6 @@ def discriminant(totals: Totals, penalty: float) -> tuple[Float, Float]:
     return rows, np.array([share - length / 2 for share, length in zip(shares, quadratic, strict=True)])
 
 
-def personal(own: Totals, weights: Float, pull: float) -> Float:
-    """Return the rows of a head for one node alone: least squares on its own features, drawn to a head of all.
-
-    It is used where it is solved and compared with nobody's, so LAPACK may solve it, which is twenty times as fast.
-
-    weights    (C, dim) of the shared head, as least squares has it
-    pull       how strongly
-    """
-    lifted = own.gram + pull * np.eye(len(own.gram))
-    return np.asarray(np.linalg.solve(lifted, (own.sums + pull * weights).T).T, np.float64)
-
-
 def prior(beginning: Params) -> tuple[Float, float]:
     """Return the text features, rows of norm 1, and the logit scale, of which version 0 is the product."""
     rows = beginning.named()[HEAD].astype(np.float64)
