@@ -120,11 +120,10 @@ def test_a_skewed_split_deals_every_row_once_and_a_node_has_the_same_skew_in_all
         assert (
             {name.rpartition("-")[0] for name in fold.nodes} == set(fold.groups.values()) == set(DOMAINS) - {fold.name}
         )
-        shares = [
-            [np.bincount(part.labels, minlength=CLASSES) / len(part) for part in (one.train, one.test)]
-            for one in fold.nodes.values()
-        ]
-        assert max(np.abs(train - test).max() for train, test in shares) < 0.25
+        for one in fold.nodes.values():
+            train, test = (np.bincount(part.labels, minlength=CLASSES) for part in (one.train, one.test))
+            # 60 and 20 of a hundred, cut at whole rows.
+            assert np.abs(train / 3 - test).max() <= 8
     first, again, other = (next(folds.dirichlet(corpus, 6, 0.5, seed)) for seed in (0, 0, 1))
     assert rows_in(first) == rows_in(again) != rows_in(other)
 

@@ -68,7 +68,7 @@ def _heads(settings: Settings, totals: Totals, text: Float) -> Iterator[tuple[Se
     none = np.zeros(len(text))
     if settings.head == "discriminant":
         for penalty in PENALTIES:
-            yield replace(settings, penalty=penalty), *discriminant(totals, penalty)
+            yield replace(settings, penalty=penalty), *discriminant(totals, penalty, _lapack)
         return
     values, vectors = np.linalg.eigh(totals.gram)
     sums, drawn = vectors.T @ totals.sums.T, vectors.T @ text.T
@@ -77,3 +77,7 @@ def _heads(settings: Settings, totals: Totals, text: Float) -> Iterator[tuple[Se
             rows = (vectors @ ((sums + penalty * weight * drawn) / (np.maximum(values, 0.0) + penalty)[:, None])).T
             rows = even(rows) if settings.head == "even" else rows
             yield replace(settings, penalty=penalty, text_weight=weight), rows, none
+
+
+def _lapack(matrix: Float, right: Float, lift: float) -> tuple[Float, float]:
+    return np.linalg.solve(matrix + lift * np.eye(len(matrix)), right), lift

@@ -1,12 +1,12 @@
 """Plain: FedCLIP as it was published, on cached features, in plain PyTorch; what ours is held against.
 
 Written from the paper (Lu, Hu, Wang, Xie 2023, arXiv:2302.13485) and a description of the code, not from the code. It
-shares nothing with the product: no core, no codec, no trainer, and by default neither the start nor the order of the
-examples. A round trains every node's copy for an epoch, with a new Adam, and takes the plain mean of all copies.
+shares nothing with the product: no core, no codec, no trainer, and unless they are given neither the start nor the
+order of the examples. A round trains every node's copy for an epoch, with a new Adam, and takes the plain mean of all copies.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fedmq_bench.reference import TRAINING, adapter
@@ -23,12 +23,14 @@ def rounds(
     count: int,
     seed: int,
     start: "Mapping[str, Tensor] | None" = None,
+    order: "Callable[[int, int], Tensor] | None" = None,
 ) -> "Iterator[nn.Module]":
     """Yield the common adapter after each round.
 
     nodes      features (n, d) and classes (n,) of each
     text       (C, d), rows of norm 1
     start      of the adapter; None draws it
+    order      (round from 0, node) -> the order (n,) of its examples in that epoch; None draws it
     """
     import torch
 
@@ -36,11 +38,12 @@ def rounds(
     common = adapter(text.shape[1])
     if start is not None:
         common.load_state_dict(start)
-    for _ in range(count):
+    for number in range(count):
         states = []
-        for features, labels in nodes:
+        for node, (features, labels) in enumerate(nodes):
             own = copy.deepcopy(common)
-            _epoch(own, features, labels, text)
+            drawn = torch.randperm(len(labels)) if order is None else order(number, node)
+            _epoch(own, features, labels, text, drawn)
             states.append(own.state_dict())
         common.load_state_dict({key: torch.stack([state[key] for state in states]).mean(dim=0) for key in states[0]})
         yield common
@@ -54,7 +57,7 @@ def accuracy(common: "nn.Module", features: "Tensor", labels: "Tensor", text: "T
         return float(((_unit(common(features) * features) @ text.t()).argmax(dim=1) == labels).float().mean())
 
 
-def _epoch(own: "nn.Module", features: "Tensor", labels: "Tensor", text: "Tensor") -> None:
+def _epoch(own: "nn.Module", features: "Tensor", labels: "Tensor", text: "Tensor", order: "Tensor") -> None:
     import torch
     from torch import optim
     from torch.nn.functional import cross_entropy
@@ -62,7 +65,6 @@ def _epoch(own: "nn.Module", features: "Tensor", labels: "Tensor", text: "Tensor
     optimizer = optim.Adam(
         own.parameters(), lr=TRAINING.lr, betas=TRAINING.betas, eps=TRAINING.eps, weight_decay=TRAINING.weight_decay
     )
-    order = torch.randperm(len(labels))
     for first in range(0, len(labels) - 1, TRAINING.batch_size):  # a last batch of one is left out
         chosen = order[first : first + TRAINING.batch_size]
         images = _unit(own(features[chosen]) * features[chosen])

@@ -80,7 +80,7 @@ _PAPER = Way(reference.TRAINING, "fp32", PAPER_ROUNDS, 10, by="updates")
 _FEDCLIP = Way(Training())
 WAYS: Mapping[str, Way] = {
     ZERO_SHOT: Way(Training(method="linear"), rounds=0),
-    LOCAL: Way(Training(method="linear"), lrs=_HEAD_LRS),
+    LOCAL: Way(Training(method="linear")),
     PLAIN: _PAPER,
     FULL: Way(Training(), "fp32", PAPER_ROUNDS),
     "fedclip-paper": _PAPER,

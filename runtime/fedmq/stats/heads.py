@@ -13,6 +13,7 @@ does; least squares gives scores of about 0 to 1, and their differences times SH
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,10 @@ def even(rows: Float) -> Float:
     return length * _directions(rows)
 
 
-def discriminant(totals: Totals, penalty: float) -> tuple[Float, Float]:
+Solver = Callable[[Float, Float, float], tuple[Float, float]]
+
+
+def discriminant(totals: Totals, penalty: float, by: Solver = solve) -> tuple[Float, Float]:
     """Return the rows w_c (C, dim) and the biases (C,) of the linear discriminant.
 
     A class that nobody has is given the mean of all, and every share is counted with one example more (Laplace).
@@ -75,7 +79,7 @@ def discriminant(totals: Totals, penalty: float) -> tuple[Float, Float]:
     within = totals.gram.copy()
     for centre, number in zip(centres, counts, strict=True):
         within -= number * (centre[:, None] * centre)
-    found, _ = solve(within / examples, centres.T, penalty / examples)
+    found, _ = by(within / examples, centres.T, penalty / examples)
     rows = np.ascontiguousarray(found.T)
     shares = [math.log((number + 1) / (examples + len(counts))) for number in counts]
     quadratic = [math.fsum(products) for products in centres * rows]
