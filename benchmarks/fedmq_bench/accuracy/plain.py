@@ -2,7 +2,8 @@
 
 Written from the paper (Lu, Hu, Wang, Xie 2023, arXiv:2302.13485) and a description of the code, not from the code. It
 shares nothing with the product: no core, no codec, no trainer, and unless they are given neither the start nor the
-order of the examples. A round trains every node's copy for an epoch, with a new Adam, and takes the plain mean of all copies.
+order of the examples. A round trains every node's copy for an epoch, with a new Adam, and takes the plain mean of all
+copies.
 """
 
 import copy
