@@ -8,6 +8,7 @@ as the published code of FedCLIP does, unless the corpus has a split of its own.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.random import Generator, RandomState
@@ -17,6 +18,7 @@ from fedmq.errors import ConfigInvalid
 from fedmq_bench.accuracy.corpora import TEST, TRAIN, VALIDATION, Corpus, Numbers
 from fedmq_models.examples import Examples
 from fedmq_nodes.errors import DataUnusable
+from fedmq_nodes.own_head import Own
 
 TRAIN_SHARE, VALIDATION_SHARE = 0.6, 0.2
 FEWEST_TRAIN = 8  # of a node; a draw that gives one less is drawn again
@@ -31,6 +33,11 @@ class Shares:
     train: Examples
     validation: Examples
     test: Examples
+
+    @cached_property
+    def own(self) -> Own:
+        """What this node's own heads are solved from."""
+        return Own(self.train)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from fedmq_bench.accuracy.ways import CLIP_BYTES, Way
 from fedmq_bench.harness import Say
 from fedmq_models.examples import Examples
 from fedmq_models.head import solved
-from fedmq_nodes import own_head
 from fedmq_nodes.sources import Data
 from fedmq_nodes.task import Task
 from fedmq_nodes.trainer import Trainer
@@ -144,7 +143,7 @@ def _solved(task: Task, way: Way, head: Statistics, fold: Fold, seed: int, say: 
         shares, found = fold.nodes[name], tests[name]
         own = None
         if head.head in ("ridge", "even"):
-            logits = solved(own_head.head(params, shares.train), shares.test.batch(slice(None)))
+            logits = solved(shares.own.head(params), shares.test.batch(slice(None)))
             own = float((logits.argmax(axis=1) == shares.test.labels).mean())
         nodes[name] = Node(zero, found.correct / found.examples, own)
     chosen = {"penalty": settings.penalty, "text_weight": settings.text_weight} if way.searches else {}
