@@ -23,7 +23,7 @@ from fedmq_bench import cables, machine, relay, report
 from fedmq_bench.comm import curves, datasets, ladder, layers, theory
 from fedmq_bench.comm.curves import Runs
 from fedmq_bench.comm.datasets import Dataset, Rows
-from fedmq_bench.comm.learned import Curve, Federation
+from fedmq_bench.comm.learned import Curve, learn
 from fedmq_bench.comm.squeezed import Sample
 from fedmq_bench.commands import app
 from fedmq_bench.untrained import STEP, schema
@@ -162,7 +162,7 @@ def test_pacs_has_four_domains_and_the_zero_shot_accuracy_that_is_known_of_it() 
 
 def test_learning_counts_what_each_version_took(dataset: Dataset) -> None:
     nodes, rounds = 3, 2
-    curve = Federation(dataset, Codecs("int8", "fp16"), nodes, rounds, seed=0).run()
+    curve = learn(dataset, Codecs("int8", "fp16"), nodes, rounds, seed=0)
     assert len(curve.accuracy) == len(curve.traffic) == rounds + 1
     form = schema(toy.DIM)
     up, down, whole = (codec(name).size_bytes(form) for name in ("int8", "fp16", "fp32"))
@@ -174,7 +174,7 @@ def test_learning_counts_what_each_version_took(dataset: Dataset) -> None:
 
 
 def test_learning_learns_and_a_seed_is_repeated_to_the_bit(dataset: Dataset) -> None:
-    first, again = (Federation(dataset, Codecs("fp32", "fp32"), 3, 6, seed=1).run() for _ in range(2))
+    first, again = (learn(dataset, Codecs("fp32", "fp32"), 3, 6, seed=1) for _ in range(2))
     assert first == again
     assert first.accuracy[-1] > first.accuracy[0]
 

@@ -18,7 +18,7 @@ from fedmq_models.examples import Examples
 from fedmq_models.head import solved
 from fedmq_models.methods import logits, method
 from fedmq_nodes.begin import from_run
-from fedmq_nodes.own_head import head
+from fedmq_nodes.own_head import PULLS, head
 from ledgers import META, opened
 
 CLASSES, DIM = 3, 10
@@ -51,6 +51,16 @@ def test_where_nodes_mean_different_things_an_own_head_is_better_than_the_shared
     found = shared(nodes)
     for node, test in zip(nodes, tests, strict=True):
         assert accuracy(head(found, node), test) > accuracy(found, test) + 0.1
+
+
+@pytest.mark.parametrize("number", [DIM - 2, 40 * DIM], ids=["fewer examples than dimensions", "more"])
+def test_an_own_head_is_least_squares_on_a_nodes_own_features_drawn_to_the_head_of_all(number: int) -> None:
+    found, node = shared([shifted(120, seed, seed) for seed in range(3)]), shifted(number, 5, 1)
+    own = Sum(Layout(CLASSES, DIM))
+    own.add(count([(node.features, node.labels)], Layout(CLASSES, DIM)))
+    drawn = [ridge(own.totals(), found[HEAD].astype(np.float64) / SHARPNESS, pull, 1.0) for pull in PULLS]
+    errors = [np.abs(head(found, node)[HEAD] - SHARPNESS * rows).max() for rows in drawn]
+    assert min(errors) < 1e-4 < sorted(errors)[1]
 
 
 def test_a_node_with_next_to_no_examples_keeps_the_shared_head() -> None:

@@ -13,7 +13,7 @@ from fedmq.errors import BadPayload, ConfigInvalid, Rejection
 from fedmq.stats.bounds import require_sound
 from fedmq.stats.choice import PENALTIES, UNCHOSEN, penalty
 from fedmq.stats.forms import FORMS
-from fedmq.stats.heads import SHARPNESS, discriminant, head, means, personal, ridge
+from fedmq.stats.heads import SHARPNESS, discriminant, even, head, means, ridge
 from fedmq.stats.layout import BIAS, HEAD, Layout, Statistics, count, square, triangle
 from fedmq.stats.settings import Statistics as Settings
 from fedmq.stats.solve import solve
@@ -175,6 +175,16 @@ def test_ridge_is_least_squares_with_the_text_as_rows_of_its_own() -> None:
     np.testing.assert_allclose(ridge(summed(FOUND).totals(), TEXT, 0.7, 3.0), reference, atol=1e-6)
 
 
+def test_even_rows_have_the_directions_of_ridge_and_one_length_which_is_their_mean() -> None:
+    rows = ridge(summed(FOUND).totals(), TEXT, 0.7, 3.0)
+    lengths = np.linalg.norm(rows, axis=1)
+    assert lengths.std() > 0.01
+    np.testing.assert_allclose(even(rows), lengths.mean() * rows / lengths[:, None], rtol=1e-12)
+    made = head(Settings("even", text_weight=3.0), 0.7, summed(FOUND).totals(), beginning()).named()
+    np.testing.assert_allclose(made[HEAD], SHARPNESS * even(rows), rtol=1e-6)
+    assert not made[BIAS].any()
+
+
 def test_the_discriminant_is_that_of_gaussians_with_one_covariance() -> None:
     """By definition: the log-densities of the classes, of which what they share is left out."""
     values, labels = unit(NODES)
@@ -258,13 +268,6 @@ def test_a_penalty_that_is_set_is_taken_and_one_node_has_nobody_to_be_left_out()
     folds = [summed([found]) for found in FOUND]
     assert penalty(Settings(penalty=0.25), summed(FOUND), folds, beginning()) == 0.25
     assert penalty(Settings(), folds[0], folds[:1], beginning()) == UNCHOSEN
-
-
-def test_a_personal_head_lies_between_the_shared_head_and_the_nodes_own() -> None:
-    own, shared = summed(FOUND[:1]).totals(), ridge(summed(FOUND).totals(), TEXT, 1.0, 3.0)
-    alone = ridge(own, np.zeros_like(TEXT), 1e-6, 0.0)
-    np.testing.assert_allclose(personal(own, shared, 1e9), shared, atol=1e-5)
-    np.testing.assert_allclose(personal(own, shared, 1e-6), alone, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -60,7 +60,7 @@ def head_of(arrived: Iterable[tuple[str, Update]], settings: Settings = SETTINGS
 NODES = [(name, update(seed)) for seed, name in enumerate("abcd")]
 
 
-@pytest.mark.parametrize("which", ["ridge", "means", "discriminant"])
+@pytest.mark.parametrize("which", ["ridge", "even", "means", "discriminant"])
 @pytest.mark.parametrize("form", ["stats-fp32", "stats-fp16", "stats-rank4"])
 def test_a_head_has_the_same_bits_whoever_came_first(which: str, form: str) -> None:
     settings = replace(SETTINGS, codec=Codecs(form, "fp32"), statistics=Statistics(which))  # type: ignore[arg-type]

@@ -231,37 +231,61 @@ def kills(
 
 
 @bench.command()
-def baselines(
+def accuracy(
     ctx: typer.Context,
-    features: Annotated[Path, typer.Option(help="File of features, with a column that says whose they are.")],
-    bundle: Annotated[str, typer.Option(help="The bundle of their encoder.")],
-    by: Annotated[str, typer.Option(metavar="COLUMN", help="The column whose values are the nodes.")] = "domains",
-    method: Annotated[
-        str,
-        typer.Option(help="zero-shot, local, or methods, as zero-shot,local,linear,fedot; local trains a linear head."),
-    ] = "zero-shot,local,linear",
-    versions: Annotated[int, typer.Option(min=1, help="Sync rounds.")] = 12,
+    data: Annotated[
+        str, typer.Option(help="pacs, caltech, caltech-all, embedded, or a file of features with class text.")
+    ] = "embedded",
+    method: Annotated[str, typer.Option(help="Ways to learn, such as zero-shot,fedclip,ridge; default all.")] = "",
+    split: Annotated[
+        str, typer.Option(help="domains: a node each; dirichlet: many nodes with skewed labels.")
+    ] = "domains",
+    alpha: Annotated[float, typer.Option(min=0.001, help="Of the skew: the smaller, the more nodes differ.")] = 0.3,
+    nodes: Annotated[int, typer.Option(min=2, help="Nodes of a Dirichlet split.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0; they also split the data.")] = 3,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds at most, of all that have rounds.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of all tasks, such as task.lr=0.03.")
     ] = None,
-    codec: Annotated[str, typer.Option(help="Codec of the updates.")] = "int8",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 1,
+    transductive: Annotated[
+        bool, typer.Option("--transductive", help="Adapt to the very images of the domain held out, as in the papers.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw accuracy against bytes: .svg, .png.")] = None,
     as_json: Json = False,
     keep: Keep = False,
     out: Out = None,
 ) -> None:
-    """Measure what methods reach on domains, each held out in turn, beside the frozen model and nodes that stay alone.
+    """Measure what ways to learn reach for a domain that nobody has seen and for who takes part, and at which bytes.
 
-    Example: fedmq bench baselines --features pacs.npz --bundle pacs-bundle --method zero-shot,linear --set task.lr=0.03
+    Rows that the file of --keep or --out has already are not measured again.
+
+    Example: fedmq bench accuracy --method zero-shot,fedclip,even-rank4 --seeds 1
     """
-    from fedmq_bench import baselines as benchmark
     from fedmq_bench import machine, options, rows
-    from fedmq_models import bundle as bundles
+    from fedmq_bench.accuracy import measuring, table, ways
+    from fedmq_bench.accuracy import plot as plots
 
-    ways = benchmark.trainings(method, overrides or [])
-    place = benchmark.Place(features, by, bundles.load(bundle))
-    found = benchmark.measure(place, ways, versions, range(seeds), options.codecs(codec)[0], _say)
-    rows.publish(found, machine.context(_typed(ctx), 0), rows.Outlet("baselines", as_json, keep, out))
+    if plot is not None:
+        options.require_picture(plot)
+    outlet = rows.Outlet("accuracy", as_json, keep, out)
+    before = [row for path in outlet.files() if path.exists() for row in rows.read_file(path)]
+    plan = measuring.Plan(
+        data,
+        ways.ways(method, rounds, overrides or []),
+        options.one_of("--split", split, measuring.SPLITS),
+        alpha,
+        nodes,
+        seeds,
+        overrides or [],
+        transductive,
+        {measuring.key(row) for row in before},
+    )
+    found: list[rows.Row] = []
+    rows.publish(rows.noted(measuring.measure(plan, _say), found), machine.context(_typed(ctx), 0), outlet)
+    if not as_json and found:
+        table.show(found)
+    if plot is not None:
+        plots.draw([*before, *found], plot)
 
 
 @bench.command()
@@ -300,7 +324,7 @@ def comm(
     from fedmq_bench.comm import plot as plots
 
     if plot is not None:
-        plots.require_format(plot)
+        options.require_picture(plot)
     plan = ladder.Plan(
         ladder.rungs(options.all_codecs() if codec == "all" else codec, direction),
         [options.one_of("--part", word.strip(), ladder.PARTS) for word in part.split(",")],
@@ -344,29 +368,40 @@ def startup(
 def table(
     results: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where rows are kept.")] = None,
 ) -> None:
-    """Print the newest kept rows as a Markdown table, each with the command that makes it.
+    """Print the newest kept rows as a Markdown table, each with the command that makes it; then those of accuracy.
 
     Example: fedmq bench table
     """
     from fedmq_bench import report, rows
+    from fedmq_bench.accuracy import table as accuracies
 
-    typer.echo(report.markdown(rows.read(results or rows.RESULTS)))
+    kept = rows.read(results or rows.RESULTS)
+    typer.echo(report.markdown(kept))
+    if reached := [row for row in kept if row["case"] == "accuracy"]:
+        typer.echo(accuracies.markdown(reached))
 
 
 @bench.command()
 def plot(
-    results: Annotated[Path, typer.Argument(help="A file of rows that `fedmq bench comm` gave.")],
+    results: Annotated[Path, typer.Argument(help="A file of rows that `fedmq bench comm` or `accuracy` gave.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="What to draw to: .svg or .png.")] = Path("comm.svg"),
+    data: Annotated[str | None, typer.Option(help="Of accuracy, these data alone.")] = None,
 ) -> None:
     """Draw accuracy against bytes again, from kept rows.
 
     Example: fedmq bench plot benchmarks/fedmq_bench/results/comm.jsonl --out comm.png
     """
-    from fedmq_bench import report, rows
+    from fedmq_bench import options, report, rows
+    from fedmq_bench.accuracy import plot as accuracies
     from fedmq_bench.comm import plot as plots
 
-    plots.require_format(out)
-    plots.draw(report.newest(row for row in rows.read_file(results) if row["case"] == "comm"), out)
+    options.require_picture(out)
+    kept = list(rows.read_file(results))
+    reached = [row for row in kept if row["case"] == "accuracy" and data in (None, row["dataset"])]
+    if reached:
+        accuracies.draw(reached, out)
+    else:
+        plots.draw(report.newest(row for row in kept if row["case"] == "comm"), out)
     typer.echo(f"drawn in {out}")
 
 

@@ -70,6 +70,18 @@ def torch_threads(count: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have PyTorch and numpy's products use one thread.
+
+    With more, on a machine that does other things too, they wait for each other in busy loops.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with torch_threads(1), threadpool_limits(1):
+        yield
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python, fedmq and what its speed depends on."""
     return {"python": platform.python_version(), **dict(_installed())}

@@ -1,9 +1,12 @@
 """What the bench commands take as text, turned into values, or refused with a sentence."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from fedmq.compress import CODECS, codec
 from fedmq.errors import ConfigInvalid
+
+PICTURES = (".svg", ".png")
 
 
 def codecs(text: str) -> list[str]:
@@ -21,3 +24,9 @@ def one_of(option: str, text: str, choices: Sequence[str]) -> str:
     if text not in choices:
         raise ConfigInvalid(f"{option} is {text!r}; it is one of {', '.join(choices)}")
     return text
+
+
+def require_picture(path: Path) -> None:
+    """Raise ConfigInvalid, before anything is measured, for a file that nothing can be drawn to."""
+    if path.suffix not in PICTURES:
+        raise ConfigInvalid(f"--plot {path}: a plot is {' or '.join(PICTURES)}")

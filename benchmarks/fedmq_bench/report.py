@@ -72,7 +72,7 @@ def newest(rows: Iterable[Row]) -> list[Row]:
     """Return the newest row of each case and size, in the order in which cases and sizes are told."""
     found: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        if row["case"] in _CASES:
+        if row["case"] in _CASES and _CASES[row["case"]].in_table:
             key = (row["case"], *(row.get(name) for name in _CASES[row["case"]].sizes))
             if key not in found or found[key]["context"]["at"] <= row["context"]["at"]:
                 found[key] = row
@@ -196,13 +196,17 @@ def _comm(row: Row) -> Line:
     return Line(f"{what} as {row['codec']}{data}, {row['nodes']} nodes", "; ".join(parts), "float32", _ratio(row))
 
 
-def _baselines(row: Row) -> Line:
-    own = "" if row["personal"] is None else f", personal {row['personal']:.1%}"
+def _accuracy(row: Row) -> Line:
+    skew = "" if row["alpha"] is None else f" of alpha {row['alpha']:g}"
+    encoder = f"{row['encoder']}{' (a stand-in)' if row['stand_in'] else ''}"
+    figures = {"held out": row["held_out"], "participants": row["participants"], "personal": row["personal"]}
+    told = ", ".join(f"{name} {value:.1%}" for name, value in figures.items() if value is not None)
+    failing = f"; below zero-shot: {', '.join(row['failing'])}" if row["failing"] else ""
     return Line(
-        f"{row['method']} on {row['dataset']} with {row['encoder']}, {row['split']} held out, {row['rounds']} rounds, "
-        f"seed {row['seeds'][0]}{', transductive' if row['transductive'] else ''}",
-        f"held out {row['held_out']:.1%}; participants {row['participants']:.1%}{own}, worst {row['worst_node']:.1%}; "
-        f"{row['bytes_total'] / 1e6:.2f} MB in all",
+        f"{row['method']}{', transductive,' if row['transductive'] else ''} on {row['dataset']} with {encoder}, "
+        f"{row['split']}{skew}, {row['nodes']} nodes, {row['fold']} held out, seed {row['seeds'][0]}",
+        f"{told or 'not trained'}{failing}; {_size(row['bytes_up'])} up a node in {row['rounds']} rounds, "
+        f"{row['seconds']:.1f} s",
     )
 
 
@@ -217,10 +221,11 @@ def _startup(row: Row) -> Line:
 
 @dataclass(frozen=True)
 class _Case:
-    """How a case is told, and which of its keys make it another size."""
+    """How a case is told, and which of its keys make it another size; one that is many rows has tables of its own."""
 
     tell: Callable[[Row], Line]
     sizes: tuple[str, ...] = ()
+    in_table: bool = True
 
 
 _CASES: Mapping[str, _Case] = {
@@ -233,7 +238,7 @@ _CASES: Mapping[str, _Case] = {
     "kills": _Case(_kills, ("link", "kills")),
     "memory": _Case(_memory, ("nodes", "codec")),
     "comm": _Case(_comm, ("dataset", "nodes", "codec", "direction", "link_mbps", "rtt_ms")),
-    "baselines": _Case(_baselines, ("dataset", "method", "split", "seeds")),
+    "accuracy": _Case(_accuracy, in_table=False),
     "startup": _Case(_startup),
 }
 

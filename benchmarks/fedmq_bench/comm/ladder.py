@@ -18,7 +18,7 @@ from fedmq.plan import Codecs
 from fedmq_bench import cables, machine, relay
 from fedmq_bench.comm import datasets, layers
 from fedmq_bench.comm.curves import BOTH, DOWN, UP, Runs
-from fedmq_bench.comm.learned import Curve, Federation
+from fedmq_bench.comm.learned import Curve, learn
 from fedmq_bench.comm.squeezed import Sample, Squeezed
 from fedmq_bench.harness import Say
 from fedmq_bench.untrained import schema
@@ -93,8 +93,7 @@ def measure(plan: Plan, seed: int, say: Say) -> Iterator[dict[str, Any]]:
     if SYSTEM in plan.parts and why_not:
         say(f"bytes on the wire are not counted: {why_not}")
     with ExitStack() as held:
-        # One thread: with more, on a machine that does other things too, they wait for each other in a busy loop.
-        held.enter_context(machine.torch_threads(1))
+        held.enter_context(machine.one_thread())
         ladder = _Ladder(plan, seed, say, None if why_not else held.enter_context(cables.cable()))
         for rung in plan.rungs:
             yield ladder.row(rung)
@@ -193,7 +192,7 @@ class _Ladder:
         assert self._dataset is not None
         began = time.perf_counter()
         plan = self._plan
-        curve = Federation(self._dataset, Codecs(up, down), plan.nodes, plan.rounds, seed).run()
+        curve = learn(self._dataset, Codecs(up, down), plan.nodes, plan.rounds, seed)
         took = time.perf_counter() - began
         self._say(
             f"{up} up, {down} down, seed {seed}: {curve.zero_shot:.1%} to {curve.accuracy[-1]:.1%} "

@@ -14,15 +14,8 @@ from fedmq.report.plots import STYLE
 from fedmq.show import size
 
 Row = Mapping[str, Any]
-FORMATS = (".svg", ".png")
 FEW_DECADES = 10**1.8  # so wide, and labels at 1, 2 and 5 would run into each other
 WORDS = {"up": "bytes up, per node", "down": "bytes down, per node", "both": "bytes up and down, per node"}
-
-
-def require_format(path: Path) -> None:
-    """Raise ConfigInvalid, before anything is measured, for a file that nothing can be drawn to."""
-    if path.suffix not in FORMATS:
-        raise ConfigInvalid(f"--plot {path}: a plot is {' or '.join(FORMATS)}")
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

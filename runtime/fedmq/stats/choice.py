@@ -33,7 +33,7 @@ def penalty(settings: Settings, whole: Sum, folds: Sequence[Sum], beginning: Par
     errors = [0.0] * len(PENALTIES)
     for fold in folds:
         rest, left = (whole - fold).totals(), fold.totals()
-        is_ridge = settings.head == "ridge"
+        is_ridge = settings.head in ("ridge", "even")
         found = _squared(rest, left, text, settings.text_weight) if is_ridge else _unlikely(rest, left)
         errors = [error + new / left.examples for error, new in zip(errors, found, strict=True)]
     rounded = [float(f"{error:.{AGREED}g}") for error in errors]

@@ -3,6 +3,8 @@
     means          w_c = the direction of the mean of class c (nearest class mean, as FedNCM)
     ridge          (G + penalty I) w_c = sum of class c + penalty * text_weight * t_c: least squares, drawn to the text
                    feature t_c, so that a class that nobody has stays what it was at zero shots
+    even           the rows of ridge, each then as long as they are in the mean (Fed3R, Fani et al. 2024,
+                   arXiv:2402.06300): least squares makes those of frequent classes longer
     discriminant   the linear discriminant (Fisher): S the covariance within the classes, + penalty / n I;
                    w_c = S^-1 m_c, b_c = -1/2 m_c' S^-1 m_c + log of the share of class c
 
@@ -11,6 +13,7 @@ does; least squares gives scores of about 0 to 1, and their differences times SH
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +39,8 @@ def head(settings: Settings, penalty: float, totals: Totals, beginning: Params) 
             found, bias = scale * means(totals, text), np.zeros(len(text))
         case "ridge":
             found, bias = SHARPNESS * ridge(totals, text, penalty, settings.text_weight), np.zeros(len(text))
+        case "even":
+            found, bias = SHARPNESS * even(ridge(totals, text, penalty, settings.text_weight)), np.zeros(len(text))
         case "discriminant":
             found, bias = discriminant(totals, penalty)
     return _params(beginning.schema, found, bias)
@@ -52,7 +57,16 @@ def ridge(totals: Totals, text: Float, penalty: float, text_weight: float) -> Fl
     return np.ascontiguousarray(found.T)
 
 
-def discriminant(totals: Totals, penalty: float) -> tuple[Float, Float]:
+def even(rows: Float) -> Float:
+    """Return rows (C, dim) of the same directions, all as long as these are in the mean."""
+    length = math.fsum(_length(row) for row in rows) / len(rows)
+    return length * _directions(rows)
+
+
+Solver = Callable[[Float, Float, float], tuple[Float, float]]
+
+
+def discriminant(totals: Totals, penalty: float, by: Solver = solve) -> tuple[Float, Float]:
     """Return the rows w_c (C, dim) and the biases (C,) of the linear discriminant.
 
     A class that nobody has is given the mean of all, and every share is counted with one example more (Laplace).
@@ -65,20 +79,11 @@ def discriminant(totals: Totals, penalty: float) -> tuple[Float, Float]:
     within = totals.gram.copy()
     for centre, number in zip(centres, counts, strict=True):
         within -= number * (centre[:, None] * centre)
-    found, _ = solve(within / examples, centres.T, penalty / examples)
+    found, _ = by(within / examples, centres.T, penalty / examples)
     rows = np.ascontiguousarray(found.T)
     shares = [math.log((number + 1) / (examples + len(counts))) for number in counts]
     quadratic = [math.fsum(products) for products in centres * rows]
     return rows, np.array([share - length / 2 for share, length in zip(shares, quadratic, strict=True)])
-
-
-def personal(own: Totals, weights: Float, pull: float) -> Float:
-    """Return the rows of a head for one node alone: least squares on its own features, drawn to a head of all.
-
-    weights    (C, dim) of the shared head, as least squares has it
-    pull       how strongly
-    """
-    return ridge(own, weights, pull, 1.0)
 
 
 def prior(beginning: Params) -> tuple[Float, float]:

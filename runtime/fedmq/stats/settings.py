@@ -12,6 +12,6 @@ class Statistics:
     long the text features are to which ridge draws.
     """
 
-    head: Literal["ridge", "means", "discriminant"] = "ridge"
+    head: Literal["ridge", "even", "means", "discriminant"] = "ridge"
     penalty: Amount = 0.0
     text_weight: Amount = 3.0
