@@ -206,6 +206,18 @@ def _baselines(row: Row) -> Line:
     )
 
 
+def _scenario_run(row: Row) -> Line:
+    curve = row["curve"]
+    best = f"accuracy {max(point['accuracy'] for point in curve):.1%} at best; " if curve else ""
+    return Line(
+        f"{row['preset']} under {row['policy']}, {row['nodes']} nodes, seed {row['seed']}",
+        f"{best}{row['versions']} versions of {row['accepted']} updates in {row['ended_s']:.0f} s of virtual time"
+        f"{'' if row['finished'] else ' and not finished'}, a round {row['round_s']['p50']:.1f} s, "
+        f"{row['round_s']['max']:.1f} s at most; {row['participation_min']} updates or more of each node, "
+        f"{_size(row['wasted_bytes'])} wasted; digest {row['digest'][:12]}",
+    )
+
+
 def _startup(row: Row) -> Line:
     return Line(
         "`fedmq --help`",
@@ -234,6 +246,7 @@ _CASES: Mapping[str, _Case] = {
     "memory": _Case(_memory, ("nodes", "codec")),
     "comm": _Case(_comm, ("dataset", "nodes", "codec", "direction", "link_mbps", "rtt_ms")),
     "baselines": _Case(_baselines, ("dataset", "method", "split", "seeds")),
+    "scenario run": _Case(_scenario_run, ("preset", "policy", "engine", "seed", "trained")),
     "startup": _Case(_startup),
 }
 

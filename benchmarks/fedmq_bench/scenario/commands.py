@@ -1,0 +1,65 @@
+"""The commands of scenarios: what there are, one run, and policies compared."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedmq_bench.typed import typed
+
+scenario = typer.Typer(
+    no_args_is_help=True, help="Run a fleet that is slow, absent or dishonest, and compare policies."
+)
+
+What = Annotated[str, typer.Argument(metavar="FILE|PRESET", help="A scenario file, or the name of a preset.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of the file, such as stop.updates_per_node=10.")
+]
+Sim = Annotated[bool, typer.Option("--sim", help="In virtual time: the same cores, modelled links and times.")]
+Untrained = Annotated[bool, typer.Option("--no-training", help="What the system does, without what is learned.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines for a script instead of text for a person.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Append the rows to this file.")]
+
+
+@scenario.command("list")
+def list_() -> None:
+    """Name the presets, each with what it is.
+
+    Example: fedmq scenario list
+    """
+    from fedmq_bench.scenario import file
+
+    for name, sentence in file.presets().items():
+        typer.echo(f"{name:22} {sentence}")
+
+
+@scenario.command()
+def run(
+    ctx: typer.Context,
+    what: What,
+    policy: Annotated[
+        str, typer.Option(help="sync, deadline, quorum, fedbuff, fedasync, cached, or the file's own.")
+    ] = "quorum",
+    seed: Annotated[int | None, typer.Option(min=0, help="In place of the file's.")] = None,
+    overrides: Overrides = None,
+    sim: Sim = True,
+    no_training: Untrained = False,
+    as_json: Json = False,
+    out: Out = None,
+) -> None:
+    """Run one scenario under one policy.
+
+    Example: fedmq scenario run heavy-stragglers --policy cached
+    """
+    from fedmq_bench import machine, rows
+    from fedmq_bench.scenario import data, file, policies, simulated
+
+    found = file.read(what, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])
+    names = policies.named(policy, found)
+    pool = data.pool(found.data.source, _say)
+    made = (simulated.run(found, name, pool, not no_training) for name in names)
+    rows.publish(made, machine.context(typed(ctx), found.seed), rows.Outlet("scenario", as_json, out=out))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
