@@ -1,10 +1,11 @@
 # make demo   the main job, end to end, on the embedded default
 # make test   style, types and tests
+# make docs   the documentation as a site, in site/
 # make chaos  thousands of federations in which everything goes wrong: make chaos SEEDS=100000 FROM=2000
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types unit chaos
+.PHONY: demo test lint types unit docs chaos
 
 demo: $(VENV)/.cpu
 	$(BIN)/fedmq demo
@@ -19,7 +20,10 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q $(ARGS)
+	$(BIN)/pytest -q --numprocesses auto --dist worksteal $(ARGS)
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict --site-dir site
 
 SEEDS ?= 10000
 FROM ?= 0
@@ -34,5 +38,5 @@ $(VENV)/.cpu: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable ".[cpu,export,dev]"
+	$(BIN)/pip install --quiet --editable ".[cpu,export,dev,docs]"
 	touch $@

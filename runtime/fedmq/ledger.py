@@ -107,6 +107,7 @@ class Ledger:
         try:
             # Rows of megabytes: with pages of 4 KiB, most of a write would be the chaining of pages.
             connection.execute("pragma page_size = 65536")
+            connection.execute("pragma secure_delete = off")
             connection.execute("pragma journal_mode = wal")
             # NORMAL may lose the last commits with the power; OFF could lose the file.
             connection.execute(f"pragma synchronous = {'full' if keeping.durable else 'normal'}")
