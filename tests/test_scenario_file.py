@@ -13,6 +13,7 @@ import scenery
 from fedmq.errors import ConfigInvalid
 from fedmq_bench.scenario import data, file, policies
 from fedmq_bench.scenario.form import Group, Partition, Scenario
+from fedmq_nodes.errors import DataUnusable
 
 PAGE = Path(__file__).parents[1] / "docs" / "scenarios.md"
 ELSEWHERE = {"groups", "partitions", "task", "federation", "policies", "name"}
@@ -143,7 +144,7 @@ def test_a_node_has_no_more_examples_than_its_group_says_and_never_too_few_to_tr
     dealt = data.deal(found, data.pool(found.data.source, lambda _line: None))
     assert {len(one.data.train) for one in dealt.values()} == {7}
     crowded = scenery.scenario(tmp_path, {"count": 300})
-    with pytest.raises(data.DataUnusable, match="it takes 2: lower the group's count"):
+    with pytest.raises(DataUnusable, match="it takes 2: lower the group's count"):
         data.deal(crowded, data.pool(crowded.data.source, lambda _line: None))
 
 

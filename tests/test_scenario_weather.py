@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +80,7 @@ def test_a_markov_presence_is_there_as_often_as_its_means_say() -> None:
     off = sum(end - start for start, end in spells)
     assert off / spells[-1][1] == pytest.approx(0.25, rel=0.05)
     assert all(start < end for start, end in spells)
-    assert all(end < start for (_, end), (start, _) in zip(spells, spells[1:], strict=False))
+    assert all(end < start for (_, end), (start, _) in pairwise(spells))
 
 
 def test_nodes_begin_absent_as_often_as_they_are_absent() -> None:
@@ -127,8 +127,8 @@ def rng() -> np.random.Generator:
 def test_frames_pass_one_after_the_other_and_take_half_a_round_trip() -> None:
     link = lane(mbps=8.0, rtt_ms=100.0)
     first, second = link.carry(500_000, 10.0, rng()), link.carry(1_000_000, 10.1, rng())
-    assert (first.left_at, first.arrive_at) == (10.5, (pytest.approx(10.55),))
-    assert (second.left_at, second.arrive_at) == (11.5, (pytest.approx(11.55),))
+    assert (first.left_at, *first.arrive_at) == pytest.approx((10.5, 10.55))
+    assert (second.left_at, *second.arrive_at) == pytest.approx((11.5, 11.55))
 
 
 def test_an_idle_link_saves_nothing_up() -> None:

@@ -218,6 +218,23 @@ def _scenario_run(row: Row) -> Line:
     )
 
 
+def _scenario_compare(row: Row) -> Line:
+    learned = ""
+    if "accuracy" in row:
+        to_99 = row["time_to_99_s"]
+        there = (
+            "99 % of sync not reached"
+            if to_99 is None
+            else f"99 % of sync in {to_99:.1f} s, {_size(row['bytes_to_99'])}"
+        )
+        learned = f"{there}; accuracy {row['accuracy_settled']:.1%}, stragglers {row['straggler_accuracy']:.1%}; "
+    return Line(
+        f"{row['preset']} under {row['policy']}, seed {row['seed']}",
+        f"{learned}{row['participation_min']} to {row['participation_max']} updates of a node, "
+        f"{_size(row['wasted_bytes'])} wasted, a round {row['round_max_s']:.1f} s at most",
+    )
+
+
 def _startup(row: Row) -> Line:
     return Line(
         "`fedmq --help`",
@@ -247,6 +264,7 @@ _CASES: Mapping[str, _Case] = {
     "comm": _Case(_comm, ("dataset", "nodes", "codec", "direction", "link_mbps", "rtt_ms")),
     "baselines": _Case(_baselines, ("dataset", "method", "split", "seeds")),
     "scenario run": _Case(_scenario_run, ("preset", "policy", "engine", "seed", "trained")),
+    "scenario compare": _Case(_scenario_compare, ("preset", "policy", "engine", "seed")),
     "startup": _Case(_startup),
 }
 

@@ -13,6 +13,7 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.5, 15.0
 UNSENT_RETRY_S = 2.0  # the longest wait after a hello that the link could not take
 SILENT_HEARTBEATS = 4  # so many without a word, and the link is taken for dead
 ANSWER_S = 30.0  # an update without a verdict for so long is asked about
+ANSWERED_PINGS = 2  # or after so many since it was sent: the link carries, and the second was sent behind the update
 
 
 class Contact:
@@ -29,12 +30,14 @@ class Contact:
         self._retry_s = FIRST_RETRY_S
         self._hello_at = self._ping_at = now
         self._answer_at: float | None = None
+        self._sent_at: float | None = None
+        self._pongs = 0  # since an update was sent of which nobody has said that it is there
         self._deliver_at: float | None = None
 
     def greet_anew(self, now: float) -> None:
         """Say hello at the next tick."""
         self._session.state = State.GREETING
-        self._hello_at, self._answer_at, self._deliver_at = now, None, None
+        self._hello_at, self._answer_at, self._deliver_at, self._sent_at = now, None, None, None
 
     def unsent(self, now: float) -> None:
         """The link could not take the last hello."""
@@ -51,10 +54,22 @@ class Contact:
         """Something was sent that shows that the node is alive."""
         self._ping_at = now + self.heartbeat_s
 
+    def sent_update(self, now: float) -> None:
+        """An update was sent."""
+        self.awaits_answer(now)
+        self._sent_at, self._pongs = now, 0
+
     def awaits_answer(self, now: float | None) -> None:
-        """An update was sent now, or (None) it has its verdict."""
-        self._deliver_at = None
+        """An update is there and is being kept, or (None) it has its verdict."""
+        self._deliver_at = self._sent_at = None
         self._answer_at = None if now is None else now + ANSWER_S
+
+    def ponged(self, now: float) -> None:
+        """A ping was answered. What was sent before it is there, or lost."""
+        if self._sent_at is not None:
+            self._pongs += 1
+            if self._pongs >= ANSWERED_PINGS:
+                self._answer_at = now
 
     def deliver_later(self, after_s: float, now: float) -> None:
         """The update may be sent again after so long; jitter spreads a fleet that was told so at once."""
@@ -75,7 +90,7 @@ class Contact:
         if self._silent_at <= now:
             return f"nothing heard for {self._session.silent_for(now):.1f} s"
         if self._answer_at is not None and self._answer_at <= now:
-            return f"no verdict for {ANSWER_S:.0f} s"
+            return f"no verdict for {ANSWER_S if self._sent_at is None else now - self._sent_at:.0f} s"
         return None
 
     def hello_due(self, now: float) -> bool:

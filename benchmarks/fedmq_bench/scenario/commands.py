@@ -61,5 +61,49 @@ def run(
     rows.publish(made, machine.context(typed(ctx), found.seed), rows.Outlet("scenario", as_json, out=out))
 
 
+@scenario.command()
+def compare(
+    ctx: typer.Context,
+    what: What,
+    policy: Annotated[
+        str, typer.Option("--policies", help="sync, which the others are measured by, and any others.")
+    ] = "sync,deadline,quorum,fedbuff,fedasync,cached",
+    seeds: Annotated[int, typer.Option(min=1, help="How many, counted from the file's.")] = 5,
+    processes: Annotated[int | None, typer.Option(min=1, help="At a time; default one for each core.")] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option("--rows", metavar="FILE", help="Rows of runs: what it has is not run again. Default NAME.jsonl."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="The page, in HTML. Default NAME.html.")] = None,
+    overrides: Overrides = None,
+    sim: Sim = True,
+    no_training: Untrained = False,
+    as_json: Json = False,
+    out: Out = None,
+) -> None:
+    """Compare policies on the same draws, and say which to choose. Stopped with Ctrl-C, it goes on where it was.
+
+    Example: fedmq scenario compare slow-rare-domain --policies sync,quorum,cached --seeds 3
+    """
+    from fedmq_bench import machine, rows
+    from fedmq_bench.scenario import advise, file, page, policies, sweep
+    from fedmq_bench.scenario import compare as comparing
+
+    found = file.read(what, overrides or [])
+    names = policies.named(policy, found)
+    many, kept = processes or machine.cores(), kept or Path(f"{found.name}.jsonl")
+    tasks, context = sweep.tasks(found, names, seeds, not no_training), machine.context(typed(ctx), found.seed)
+    comparing.require_sync(names)
+    sweep.forecast(tasks, kept, many, _say)
+    made = sweep.sweep(tasks, kept, sweep.pooled(many), context, _say)
+    figures = comparing.figures(made)
+    rows.publish(figures, context, rows.Outlet("scenario", as_json, out=out))
+    summaries = comparing.summaries(figures)
+    advice = advise.advise(summaries)
+    where = page.write(made, summaries, advice, found.describe, context, report or Path(f"{found.name}.html"))
+    for line in (f"to choose: {advice.policy or 'none of these'}", *advice.reasons, f"report: {where}"):
+        typer.echo(line, err=as_json)
+
+
 def _say(line: str) -> None:
     typer.echo(line, err=True)

@@ -14,6 +14,7 @@ from fedmq_bench.scenario.gauge import Gauge
 from fedmq_bench.scenario.log import RunLog
 from fedmq_bench.scenario.world import World
 from fedmq_nodes import task as tasks
+from fedmq_nodes.trainer import Trainer
 
 CASE = "scenario run"
 LOOKS = 4  # times that versions are measured while as many updates come as there are nodes
@@ -69,3 +70,17 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dic
         "bars": log.bars,
         "wall_s": perf_counter() - began,
     }
+
+
+def training_s(scenario: Scenario, pool: Pool) -> float:
+    """Return how long a training of this scenario takes on this machine, by doing one of a node of middling size."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    dealt = sorted(fleet(scenario, pool).dealt.values(), key=lambda one: len(one.data.train))
+    job = tasks.job(pool.bundle, scenario.task, scenario.seed)
+    trainer = Trainer(tasks.understand(job.task, job.arrays), dealt[len(dealt) // 2].data, 0)
+    trainer.train(0, job.params)
+    began = perf_counter()
+    trainer.train(1, job.params)
+    return perf_counter() - began
