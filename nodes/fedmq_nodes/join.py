@@ -19,14 +19,13 @@ from fedmq.core import Event
 from fedmq.drive import Drive
 from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Remember, Train
 from fedmq.seeds import seed
-from fedmq.stats.forms import FORMS
 from fedmq.transports import Link
-from fedmq_models.training import warm_up
 from fedmq_nodes import pool, task
 from fedmq_nodes.greeting import Introduction
 from fedmq_nodes.node import Node
 from fedmq_nodes.sources import Data, Progress, Source, Split
 from fedmq_nodes.state import State
+from fedmq_nodes.task import Task
 from fedmq_nodes.trainer import Trainer
 
 Result = TypeVar("Result")
@@ -67,6 +66,7 @@ class Shell:
     """One node, its link, its data, and the thread that works on them.
 
     state     where its memory is kept; None keeps it no longer than this process lives
+    trainer   makes what trains here, of a task, data, a seed and the codec of updates
     """
 
     def __init__(
@@ -79,10 +79,11 @@ class Shell:
         rng: Generator,
         progress: Progress = lambda _done, _total: None,
         state: State | None = None,
+        trainer: Callable[[Task, Data, int, str], Trainer] = Trainer,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._source, self._split, self._pace, self._progress = source, split, pace, progress
-        self._threads = threads
+        self._threads, self._hire = threads, trainer
         self._log = observe.logger(node=who.name)
         self._seed = seed(who.federation, who.name)
         self._trainer: Trainer | None = None
@@ -132,8 +133,8 @@ class Shell:
             task.require_same(wanted, effect.schema, self.node.personal)
             data = await self._in_thread(self._source.load, wanted.labels, self._split, self._report)
             pool.require_apart(wanted.pool, wanted.training.target, data.test)
-            if len(data.train) and effect.up not in FORMS:
-                await self._in_thread(warm_up, wanted.training, self._threads)
+            trainer = self._hire(wanted, data, self._seed, effect.up)
+            await self._in_thread(trainer.warm_up, self._threads)
         except Exception as error:
             if not hasattr(error, "exit_code"):
                 raise
@@ -141,7 +142,7 @@ class Shell:
             reason, text = getattr(error, "reason", "failed"), str(error)
             return lambda _now: self.node.leave(reason, text, refused=True)
         self._tell(data)
-        self._trainer = Trainer(wanted, data, self._seed, effect.up)
+        self._trainer = trainer
         return partial(self.node.prepared, len(data.train), len(data.test))
 
     async def _train(self, effect: Train, cancelled: Cancellation) -> Event:

@@ -19,6 +19,7 @@ from fedmq_bench.scenario.form import Byzantine, Group, Partition, Scenario
 from fedmq_bench.scenario.timeline import FOREVER_S, Outages, Spell
 
 USUAL_OF = 20  # trainings, the mean of which is what a node usually takes
+PATIENCE_S, PATIENCE = 600.0, 100.0  # without an accepted update, and as many times what a training usually takes
 STRAGGLES = 2.0  # times the fleet's median, from which on a node is a straggler
 
 
@@ -100,6 +101,16 @@ class Plan:
     """Everyone, by name."""
 
     members: Mapping[str, Member]
+
+    @property
+    def present(self) -> int:
+        """How many are there from the beginning: the first round waits for them."""
+        return sum(next(member.away(), (FOREVER_S,))[0] > 0 for member in self.members.values())
+
+    @property
+    def patience_s(self) -> float:
+        """How long without an accepted update a run is given up."""
+        return PATIENCE_S + PATIENCE * median(member.usual_s for member in self.members.values())
 
     @cached_property
     def stragglers(self) -> tuple[str, ...]:

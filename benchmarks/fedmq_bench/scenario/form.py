@@ -189,11 +189,13 @@ class Stop:
 class Scenario:
     """Everything that a scenario file says.
 
+    speed                     times as fast as the file says is it run, whichever engine runs it
     federation, policies      tables of settings, merged and checked for each policy
     """
 
     seed: Count = 0
     describe: str = ""
+    speed: Size = 1.0
     data: Source = Source()
     stop: Stop = Stop()
     correlation: Correlation = Correlation()

@@ -43,11 +43,22 @@ class Host:
         self._ways = {UP: member.group.up, DOWN: member.group.down}
         self._lanes = {name: Lane(way, member.cut_off()) for name, way in self._ways.items()}
         self._frames = dict.fromkeys(self._ways, 0)
+        self._outages = member.cut_off()
         self._cut_until = 0.0  # its last upload has broken the connection
 
     def local(self, now: float) -> float:
         """Return what its clock reads."""
         return self.member.ahead_s + now * (1.0 + self.member.drift)
+
+    def passable(self, now: float) -> float:
+        """Return from when on something can pass over its link, now or later."""
+        now = max(now, self._cut_until)
+        start, end = self._outages.next(now)
+        return end if start <= now else now
+
+    def half_way_s(self, direction: str) -> float:
+        """Return how long what weighs nothing takes."""
+        return self._ways[direction].rtt_ms / 2e3
 
     def carry(self, direction: str, frame: Frame, now: float) -> Crossing:
         """Send a frame over its link, in which the connection stays whole."""
@@ -98,8 +109,7 @@ class Host:
 
         def trained(at: float) -> list[Effect]:
             if self._trainer is None:
-                shrunk = Params(Arrays(params.schema, params.flat - PULL * params.flat))
-                found = Trained(version, shrunk, member.examples, 1, 0.0)
+                found = unlearned(version, params, member.examples)
             else:
                 found = self._trainer.train(version, params, personal)
             if member.attack is not None:
@@ -107,3 +117,8 @@ class Host:
             return node.trained(replace(found, train_s=took_s), self.local(at))
 
         return took_s, trained
+
+
+def unlearned(version: int, params: Params, examples: int) -> Trained:
+    """Return what comes of a training where nothing is trained: a step that is never a vector of zeros."""
+    return Trained(version, Params(Arrays(params.schema, params.flat - PULL * params.flat)), examples, 1, 0.0)

@@ -45,6 +45,7 @@ class RunLog:
     staleness: Counter[int] = field(default_factory=Counter)
     points: list[Point] = field(default_factory=list)
     rounds: list[tuple[float, float, str]] = field(default_factory=list)  # (opened, closed, cause)
+    commits: list[tuple[float, int, int]] = field(default_factory=list)  # (closed, goodput up, application both ways)
     bars: list[tuple[str, float, float, int]] = field(default_factory=list)  # staleness -1: refused
     sent_bytes: int = 0
     useful_bytes: int = 0
@@ -73,6 +74,9 @@ class RunLog:
         elif isinstance(entry, VersionEntry):
             self._digest.update(bytes.fromhex(digest_of(entry.params)))
             self.rounds.append((entry.opened_at, entry.closed_at, str(entry.cause)))
+            carried = entry.traffic
+            both = carried.up_application + carried.down_application
+            self.commits.append((entry.closed_at, carried.up_goodput, both))
             if self.accepted.total() >= self._due:
                 self._note(entry.closed_at, entry.version, entry.traffic, entry.params)
 
@@ -97,6 +101,7 @@ class RunLog:
             "wasted_bytes": max(0, self.sent_bytes - self.useful_bytes),
             "round_s": {"p50": float(np.median(open_s)), "p95": float(np.quantile(open_s, 0.95)),
                         "max": float(open_s.max())},
+            "commits": self.commits,
             "causes": dict(Counter(cause for _, _, cause in self.rounds)),
             "staleness": {str(behind): count for behind, count in sorted(self.staleness.items())},
             "participation": counts,

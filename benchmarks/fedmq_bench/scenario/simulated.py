@@ -1,39 +1,15 @@
 """One run in virtual time: a scenario, a policy and a seed in, a row out. It depends on these three alone."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from fedmq_bench.scenario import data as dealing
-from fedmq_bench.scenario import policies
-from fedmq_bench.scenario.data import Dealt, Pool
-from fedmq_bench.scenario.fleet import Plan, plan
+from fedmq_bench.scenario.case import THREADS, Case, fleet
+from fedmq_bench.scenario.data import Pool
 from fedmq_bench.scenario.form import Scenario
-from fedmq_bench.scenario.gauge import Gauge
-from fedmq_bench.scenario.log import RunLog
 from fedmq_bench.scenario.world import World
 from fedmq_nodes import task as tasks
 from fedmq_nodes.trainer import Trainer
-
-CASE = "scenario run"
-LOOKS = 4  # times that versions are measured while as many updates come as there are nodes
-THREADS = 1  # of torch; several runs share the cores
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """Who takes part, with what."""
-
-    plan: Plan
-    dealt: Mapping[str, Dealt]
-
-
-def fleet(scenario: Scenario, pool: Pool) -> Fleet:
-    """Draw the fleet of a scenario."""
-    dealt = dealing.deal(scenario, pool)
-    homes = {name: (one.domain, len(one.data.train)) for name, one in dealt.items()}
-    return Fleet(plan(scenario, homes), dealt)
 
 
 def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dict[str, Any]:
@@ -43,33 +19,11 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dic
     trains     False leaves training out: what the system does, without what is learned
     """
     began = perf_counter()
-    settings = policies.settings(scenario, policy)
-    found = fleet(scenario, pool)
-    job = tasks.job(pool.bundle, scenario.task, scenario.seed)
-    gauge = None
-    if trains:
-        import torch
-
-        torch.set_num_threads(THREADS)
-        gauge = Gauge(tasks.understand(job.task, job.arrays), found.dealt, found.plan.stragglers)
-    nodes = len(found.plan.members)
-    log = RunLog(found.plan, max(1, nodes // LOOKS), None if gauge is None else gauge.measure)
-    log.begin(job.params)
-    world = World(settings, job, found.plan, found.dealt, log, scenario.seed, trains)
-    finished = world.run(scenario.stop.updates_per_node * nodes, scenario.stop.time_s)
-    figures = log.row(replace(world.aggregator.traffic), world.simulation.now, finished)
-    return {
-        "case": CASE,
-        "preset": scenario.name,
-        "policy": policy,
-        "engine": "sim",
-        "seed": scenario.seed,
-        "trained": trains,
-        **figures,
-        "zero_shot": None if gauge is None else gauge.zero_shot().accuracy,
-        "bars": log.bars,
-        "wall_s": perf_counter() - began,
-    }
+    case = Case.of(scenario, policy, pool, trains)
+    world = World(case.settings, case.job, case.fleet.plan, case.fleet.dealt, case.log, scenario.seed, trains)
+    finished = world.run(case.updates, case.time_s)
+    figures = case.log.row(replace(world.aggregator.traffic), world.simulation.now, finished)
+    return case.row("sim", figures, perf_counter() - began)
 
 
 def training_s(scenario: Scenario, pool: Pool) -> float:

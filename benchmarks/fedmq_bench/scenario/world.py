@@ -7,7 +7,6 @@ has. What is trained is trained when it is done, so that nobody trains for a pro
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-import numpy as np
 from numpy.random import Generator
 
 from fedmq.aggregator import Aggregator
@@ -33,7 +32,6 @@ from fedmq_nodes.node import Node
 from fedmq_nodes.trainer import Trainer
 
 WEATHER = "weather"
-PATIENCE_S, PATIENCE = 600.0, 100.0  # without an accepted update, and as many times what a training usually takes
 
 
 class World:
@@ -52,11 +50,10 @@ class World:
         seed: int,
         trains: bool,
     ) -> None:
-        self.settings = replace(settings, start_nodes=max(settings.start_nodes, _present(plan)))
-        self._draws, self.log = Draws(seed), log
+        self.settings, self._draws, self.log = settings, Draws(seed), log
         self._job, self._task = job, tasks.understand(job.task, job.arrays)
         self._weather, self.simulation = Weather(), Simulation(seed, self._carry)
-        self._usual_s = float(np.median([member.usual_s for member in plan.members.values()]))
+        self._patience_s = plan.patience_s
         past = replace(Past.none(job.params), run="scenario")
         self.aggregator = Aggregator(self.settings, job, past, self._draws.rng("", "invitations"), 0.0)
         self.simulation.add(AGGREGATOR, self.aggregator, self._keep)
@@ -68,10 +65,8 @@ class World:
 
     def run(self, updates: int, time_s: float) -> bool:
         """Go on until so many updates are accepted, or until then if that is not 0; return whether it came to that."""
-        patience_s = PATIENCE_S + PATIENCE * self._usual_s
-
         def is_over() -> bool:
-            stalled = self.simulation.now - self.log.changed_at > patience_s
+            stalled = self.simulation.now - self.log.changed_at > self._patience_s
             return stalled or 0 < updates <= self.log.accepted.total()
 
         self.simulation.run(time_s or FOREVER_S, is_over)
@@ -172,8 +167,3 @@ class World:
             return host.perform(node, effect)
 
         return perform
-
-
-def _present(plan: Plan) -> int:
-    """Return how many are there from the beginning: the first round waits for them."""
-    return sum(next(member.away(), (FOREVER_S,))[0] > 0 for member in plan.members.values())

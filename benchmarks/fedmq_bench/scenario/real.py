@@ -1,0 +1,147 @@
+"""One run in real time: `fedmq serve`, a process and a link for each node, and the row that the ledger then gives."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedmq.config import Endpoint, Federation
+from fedmq.delta import digest_of
+from fedmq.ledger import Keeping, Ledger
+from fedmq.record import LEDGER
+from fedmq_bench.scenario import recorded
+from fedmq_bench.scenario.case import Case
+from fedmq_bench.scenario.data import Pool
+from fedmq_bench.scenario.device import Role
+from fedmq_bench.scenario.draws import Draws
+from fedmq_bench.scenario.form import Scenario
+from fedmq_bench.scenario.ground import Ground
+from fedmq_bench.scenario.host import UP, Host
+from fedmq_bench.scenario.wire import Splitter, Wire
+from fedmq_bench.scenario.zmtp import Zmtp
+from fedmq_models import bundle as bundles
+from fedmq_models.bundle import Bundle
+from fedmq_models.examples import Examples
+from fedmq_nodes import task as tasks
+from fedmq_nodes.fleet import RunningFleet
+from fedmq_nodes.fleetfile import Fleet
+from fedmq_nodes.sources import Data
+
+LOOK_S = 0.1
+LOOPBACK = "127.0.0.1"
+
+
+def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dict[str, Any]:
+    """Run it, and return the row.
+
+    pool       what there is to learn from: `data.pool` of the scenario's source
+    trains     False leaves training out: what the system does, without what is learned
+    raises     RuntimeError if a process ends that neither the plan nor we have ended
+    """
+    began = time.perf_counter()
+    case = Case.of(scenario, policy, pool, trains)
+    folder = Path(tempfile.mkdtemp(prefix="fedmq-scenario-"))
+    try:
+        found = asyncio.run(_run(case, pool.bundle, folder))
+    except BaseException as error:
+        error.add_note(f"logs and ledger are in {folder}")
+        raise
+    shutil.rmtree(folder)
+    return case.row("real", found, time.perf_counter() - began)
+
+
+async def _run(case: Case, bundle: Bundle, folder: Path) -> dict[str, Any]:
+    settings = _settings(case, bundle, folder)
+    file = folder / "federation.toml"
+    file.write_text("\n".join(_lines(asdict(settings))), encoding="utf-8")
+    trains = case.gauge is not None
+    async with AsyncExitStack() as stack:
+        aggregator = RunningFleet(Fleet(settings, ()), file, [])
+        stack.push_async_callback(aggregator.stop)
+        await aggregator.start_aggregator()
+        scheme, _, rest = aggregator.address.partition("://")
+        ground = Ground(trains)
+        for name, member in case.fleet.plan.members.items():
+            host = Host(member, None, 0)
+            wire = Wire(host, int(rest.rpartition(":")[2]), _splitter, ground.carrier(host), ground.clock)
+            await stack.enter_async_context(wire)
+            address = f"{scheme}://{LOOPBACK}:{wire.port}"
+            data = _compact(case.fleet.dealt[name].data) if trains else None
+            seed = int(Draws(case.scenario.seed).rng(name, "training").integers(2**31))
+            ground.add(host, Role(member, settings.federation, case.job, address, data, seed, folder))
+        stack.push_async_callback(ground.end)
+        await ground.begin()
+        began_at = time.time() - ground.clock()
+        await _until_over(case, settings.run, ground, began_at)
+    end = recorded.replayed(settings.run, case.log, began_at, case.updates)
+    case.log.sent_bytes = ground.sent_bytes
+    finished = 0 < case.updates <= case.log.accepted.total() or 0 < case.time_s <= end.at
+    return case.log.row(end.traffic, end.at, finished)
+
+
+async def _until_over(case: Case, run: Path, ground: Ground, began_at: float) -> None:
+    """Return when so many updates are accepted, or the time has come, or nothing has for too long."""
+    patience_s = case.fleet.plan.patience_s
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if ground.failure is not None:
+            raise RuntimeError(ground.failure)
+        accepted, now = recorded.accepted(run), ground.clock()
+        last_at = accepted[-1] - began_at if accepted else 0.0
+        if 0 < case.updates <= len(accepted) or 0 < case.time_s <= now or now - last_at > patience_s:
+            await asyncio.sleep(LOOK_S)  # for the version that the last update may have closed
+            return
+
+
+def _settings(case: Case, bundle: Bundle, folder: Path) -> Federation:
+    """Return the settings of the aggregator's process: every version stays in its ledger, to be measured afterwards."""
+    if not bundle.path.is_dir():
+        bundle = bundles.write(
+            folder / "bundle", name=bundle.name, labels=bundle.labels, text=bundle.text, declared_space=bundle.name
+        )
+    drawn = digest_of(tasks.job(bundle, case.scenario.task).params) != digest_of(case.job.params)
+    return replace(
+        case.settings,
+        bundle=str(bundle.path),
+        run=folder / "run",
+        start_from=_beginning(case, folder) if drawn else None,
+        link=Endpoint(f"tcp://{LOOPBACK}:*"),
+        keeping=replace(case.settings.keeping, versions=0),
+        task=asdict(case.scenario.task),
+    )
+
+
+def _beginning(case: Case, folder: Path) -> Path:
+    """Return a run that ended with the version 0 that the seed draws: `fedmq serve` draws always the same."""
+    run, job = folder / "beginning", case.job
+    run.mkdir()
+    meta = {"federation": case.settings.federation, "feature_space": job.feature_space, "method": job.method}
+    Ledger.open(run / LEDGER, meta, job.notes, job.params, Keeping(), epoch=0.0, now=0.0).close()
+    return run
+
+
+def _lines(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield a table as TOML, one dotted key per line; a value is written in JSON as it is in TOML."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _lines(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key} = {json.dumps(str(value) if isinstance(value, Path) else value)}"
+
+
+def _splitter(direction: str) -> Splitter:
+    return Zmtp(envelope=1 if direction == UP else 0)
+
+
+def _compact(data: Data) -> Data:
+    """Return the same without the rows of others, which would travel with them to another process."""
+    parts = (Examples(each.batch(slice(None)), np.arange(len(each)), each.labels) for each in (data.train, data.test))
+    return Data(*parts)
