@@ -10,7 +10,8 @@ from numpy.random import Generator
 from fedmq.session import Session, State
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 15.0
-UNSENT_RETRY_S = 2.0  # the longest wait after a hello that the link could not take
+# After a hello that the link could not take, which costs nobody anything: a connection is there in a few round trips.
+UNSENT_FIRST_RETRY_S, UNSENT_RETRY_S = 0.05, 2.0
 SILENT_HEARTBEATS = 4  # so many without a word, and the link is taken for dead
 ANSWER_S = 30.0  # an update without a verdict for so long is asked about
 ANSWERED_PINGS = 2  # or after so many since it was sent: the link carries, and the second was sent behind the update
@@ -27,7 +28,7 @@ class Contact:
         self.heartbeat_s = 2.0
         self.greetings = 0
         self._session, self._rng = session, rng
-        self._retry_s = FIRST_RETRY_S
+        self._retry_s, self._unsent_s = FIRST_RETRY_S, UNSENT_FIRST_RETRY_S
         self._hello_at = self._ping_at = now
         self._answer_at: float | None = None
         self._sent_at: float | None = None
@@ -41,13 +42,14 @@ class Contact:
 
     def unsent(self, now: float) -> None:
         """The link could not take the last hello."""
-        if self._retry_s > UNSENT_RETRY_S:
-            self._retry_s = UNSENT_RETRY_S
-            self._hello_at = min(self._hello_at, now + UNSENT_RETRY_S * float(self._rng.uniform(0.75, 1.25)))
+        self._retry_s = min(self._retry_s, UNSENT_RETRY_S)
+        self._hello_at = min(self._hello_at, now + self._unsent_s * float(self._rng.uniform(0.75, 1.25)))
+        self._unsent_s = min(2 * self._unsent_s, UNSENT_RETRY_S)
 
     def welcomed(self, heartbeat_s: float, now: float) -> None:
         """The aggregator has answered."""
-        self.heartbeat_s, self._retry_s, self.greetings = heartbeat_s, FIRST_RETRY_S, 0
+        self.heartbeat_s, self.greetings = heartbeat_s, 0
+        self._retry_s, self._unsent_s = FIRST_RETRY_S, UNSENT_FIRST_RETRY_S
         self.spoke(now)
 
     def spoke(self, now: float) -> None:

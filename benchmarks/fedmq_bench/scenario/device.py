@@ -191,7 +191,9 @@ async def _take_part(role: Role, begin: Begin, tell: Callable[[int], None]) -> N
         link = links.link(role.address, role.federation, NodeOptions(member.name, features=role.folder), False, rng)
         try:
             source, split = Held(role.data or _nothing(member, job.dim)), Split()
-            shell = Shell(who, source, split, PlannedPace(rehearsed=rehearsed), 1, rng, state=kept, trainer=rehearsed.trainer)
+            shell = Shell(
+                who, source, split, PlannedPace(rehearsed=rehearsed), 1, rng, state=kept, trainer=rehearsed.trainer
+            )
             await shell.run(link, stop)
         finally:
             await link.close()

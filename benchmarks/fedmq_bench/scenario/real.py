@@ -70,7 +70,7 @@ async def _run(case: Case, bundle: Bundle, folder: Path) -> dict[str, Any]:
         scheme, _, rest = aggregator.address.partition("://")
         ground = Ground(trains)
         for name, member in case.fleet.plan.members.items():
-            host = Host(member, None, 0)
+            host = Host(member, None, 0, handshakes=0.0)
             wire = Wire(host, int(rest.rpartition(":")[2]), _splitter, ground.carrier(host), ground.clock)
             await stack.enter_async_context(wire)
             address = f"{scheme}://{LOOPBACK}:{wire.port}"

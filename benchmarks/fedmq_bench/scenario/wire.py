@@ -96,7 +96,9 @@ class Wire:
         """Join both ends until one of them has gone, or the link breaks."""
         ends = [to_near]
         try:
-            await asyncio.sleep(self._host.passable(now := self._clock()) - now)
+            begins_at = self._host.passable(now := self._clock())
+            # TCP's handshake with this relay took no time; over the link it is a round trip.
+            await asyncio.sleep(begins_at + self._host.half_way_s(UP) + self._host.half_way_s(DOWN) - now)
             far, to_far = await asyncio.open_connection("127.0.0.1", self._target)
             ends.append(to_far)
             lanes = [(UP, near, to_far), (DOWN, far, to_near)]

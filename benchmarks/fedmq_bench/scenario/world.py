@@ -22,7 +22,7 @@ from fedmq_bench.scenario.attacks import turned
 from fedmq_bench.scenario.data import Dealt
 from fedmq_bench.scenario.draws import Draws
 from fedmq_bench.scenario.fleet import Member, Phase, Plan
-from fedmq_bench.scenario.host import DOWN, UP, Host
+from fedmq_bench.scenario.host import DISK_S, DOWN, UP, Host
 from fedmq_bench.scenario.log import RunLog
 from fedmq_bench.scenario.timeline import FOREVER_S
 from fedmq_bench.scenario.weather import Skewed, Weather
@@ -52,7 +52,7 @@ class World:
     ) -> None:
         self.settings, self._draws, self.log = settings, Draws(seed), log
         self._job, self._task = job, tasks.understand(job.task, job.arrays)
-        self._weather, self.simulation = Weather(), Simulation(seed, self._carry)
+        self._weather, self.simulation = Weather(), Simulation(seed, self._carry, self._missed)
         self._patience_s = plan.patience_s
         past = replace(Past.none(job.params), run="scenario")
         self.aggregator = Aggregator(self.settings, job, past, self._draws.rng("", "invitations"), 0.0)
@@ -65,6 +65,7 @@ class World:
 
     def run(self, updates: int, time_s: float) -> bool:
         """Go on until so many updates are accepted, or until then if that is not 0; return whether it came to that."""
+
         def is_over() -> bool:
             stalled = self.simulation.now - self.log.changed_at > self._patience_s
             return stalled or 0 < updates <= self.log.accepted.total()
@@ -109,6 +110,7 @@ class World:
         if host.node is not None or now < host.down_until:
             return
         host.sessions += 1
+        host.connect(now)
         job, rng = self._job, self._draws.rng(name, "process", host.sessions)
         who = Introduction(self.settings.federation, name, job.feature_space, job.dim, (job.method,))
         host.node = Node(who, int(rng.integers(1, 2**63)), rng, host.local(now), host.memory)
@@ -120,6 +122,7 @@ class World:
         host.down_until = max(host.down_until, until)
         if host.node is not None:
             host.node = None
+            host.closed_at = self.simulation.now + host.half_way_s(UP)
             self.simulation.remove(name)
 
     def _drop_out(self, name: str, at: float) -> None:
@@ -139,6 +142,9 @@ class World:
 
     def _carry(self, sender: str, receiver: str, frame: Frame, _rng: Generator) -> Iterable[float]:
         now = self.simulation.now
+        if not self.hosts[receiver if sender == AGGREGATOR else sender].connected(now):
+            self._missed(sender, receiver)
+            return ()
         if sender == AGGREGATOR:
             arrive_at = self.hosts[receiver].carry(DOWN, frame, now).arrive_at
         elif len(frame) == 1:  # an update alone has a section
@@ -147,16 +153,35 @@ class World:
             crossing, sent, drops_out = self.hosts[sender].upload(frame, now)
             self.log.sent_bytes += sent
             arrive_at = crossing.arrive_at
+            if not arrive_at:
+                self._do(crossing.left_at, lambda: self._missed(sender, AGGREGATOR))
             if drops_out:
                 self._drop_out(sender, arrive_at[0])
         return [at - now for at in arrive_at]
+
+    def _missed(self, sender: str, receiver: str) -> None:
+        """Tell a sender that there is no connection, as its link does."""
+        now = self.simulation.now
+        if sender == AGGREGATOR:
+            if now >= self.hosts[receiver].closed_at:
+                self._do(now, lambda: self._tell_lost(receiver))
+        elif (node := self.hosts[sender].node) is not None:
+            self._do(now, lambda: self._lose(sender, node))
+
+    def _tell_lost(self, name: str) -> None:
+        self.simulation.tell(AGGREGATOR, lambda now: self.aggregator.lost(name, now))
+
+    def _lose(self, name: str, node: Node) -> None:
+        host = self.hosts[name]
+        if host.node is node:
+            self.simulation.tell(name, lambda now: node.lost(AGGREGATOR, host.local(now)))
 
     def _keep(self, effect: Effect, _now: float) -> Iterable[tuple[float, Event]]:
         if not isinstance(effect, Keep):
             return ()
         for entry in effect.entries:
             self.log.keep(entry)
-        return [(0.0, lambda now: self.aggregator.kept(effect.number, now))]
+        return [(DISK_S, lambda now: self.aggregator.kept(effect.number, now))]
 
     def _perform(self, name: str, host: Host, node: Node) -> Perform:
         def perform(effect: Effect, now: float) -> Iterable[tuple[float, Event]]:
