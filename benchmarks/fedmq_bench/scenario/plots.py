@@ -33,7 +33,7 @@ def curves(rows: Sequence[Row], what: str) -> str:
         axes.set_xscale("log")
         axes.set_xlabel("seconds, logarithmic" if what == "at" else "bytes up and down, application layer, logarithmic")
         axes.xaxis.set_major_formatter(EngFormatter("s" if what == "at" else "B"))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.legend(loc="lower right")
     return svg()
 
@@ -90,7 +90,7 @@ def participation(rows: Sequence[Row]) -> str:
         axes.set_ylim(bottom=0)
         axes.set_xlabel("node")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower right")
     return svg()
 
 

@@ -18,8 +18,18 @@ POLICIES: Mapping[str, Settings] = {
     "quorum": {"rounds": {"preset": "quorum"}},
     "fedbuff": {"rounds": {"preset": "fedbuff"}},
     "fedasync": {"rounds": {"preset": "fedasync"}},
-    # Whoever comes first ends a round, and the newest delta of everyone else pushes as well.
-    "cached": {"rule": "cached", "rounds": {"preset": "quorum", "max_staleness": 20}},
+    # The newest delta of every node pushes in every round, as much as any other, however old it is: as published.
+    # Damped for staleness, the slow ones count for a third, and what only they know is learned too late (lab notes).
+    "cached": {
+        "rule": "cached",
+        "rounds": {"preset": "quorum", "max_staleness": 100},
+        "weight": {"staleness": "constant"},
+    },
+    "calibrated": {
+        "rule": "calibrated",
+        "rounds": {"preset": "quorum", "max_staleness": 100},
+        "weight": {"staleness": "constant"},
+    },
 }
 
 

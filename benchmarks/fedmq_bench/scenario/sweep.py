@@ -19,6 +19,7 @@ from fedmq_bench.harness import Say
 from fedmq_bench.scenario import data, simulated
 from fedmq_bench.scenario.form import Scenario
 
+START = '{"key": "'  # of every line
 Row = dict[str, Any]
 # Runs one task: a scenario with its seed, a policy, and whether nodes learn.
 Runner = Callable[[Iterable["Task"], Say], Iterator[Row]]
@@ -114,15 +115,14 @@ def forecast(wanted: Sequence[Task], kept: Path, processes: int, say: Say) -> fl
 
 
 def _kept(path: Path) -> dict[str, Row]:
-    """Return the rows of a file by their keys; a last line that was cut short is as good as none."""
+    """Return the rows of a file by their keys; a last line that was cut short is taken away."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        rows = [json.loads(line) for line in lines[:-1]]
-        if lines:
-            try:
-                rows.append(json.loads(lines[-1]))
-            except ValueError:
-                path.write_text("".join(line + "\n" for line in lines[:-1]), encoding="utf-8")
-        return {row["key"]: row for row in rows}
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        whole, _, rest = text.rpartition("\n")
+        if rest:
+            if not rest.startswith(START):
+                raise ValueError(f"its last line begins with {rest[:20]!r}")
+            path.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
+        return {row["key"]: row for row in map(json.loads, whole.splitlines())}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultsUnusable(f"{path} is no file of a sweep: {error}; give --rows another name") from error
