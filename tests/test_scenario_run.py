@@ -82,7 +82,7 @@ def test_a_node_that_dies_in_its_task_comes_back_with_its_memory_and_nothing_cou
 
 def test_no_deadline_round_waits_a_tenth_longer_than_its_deadline(tmp_path: Path) -> None:
     slow = {"name": "slow", "count": 1, "compute": {"scale": 50.0}}
-    faults = {"drop": {"before_training": 0.2, "after_upload": 0.2}, "compute": {"scale": 0.5}}
+    faults = {"count": 8, "drop": {"before_training": 0.2, "after_upload": 0.2}, "compute": {"scale": 0.5}}
     found = scenery.scenario(tmp_path, faults, slow, policies={"deadline": {"rounds": {"deadline_s": 4.0}}})
     row = scenery.run(found, "deadline")
     assert 4.0 <= row["round_s"]["max"] <= 4.4

@@ -66,14 +66,10 @@ class Case:
             gauge = Gauge(tasks.understand(job.task, job.arrays), found.dealt, found.plan.stragglers)
         nodes = len(found.plan.members)
         settings = replace(settings, start_nodes=max(settings.start_nodes, found.plan.present))
-        log = RunLog(found.plan, max(1, nodes // LOOKS), None if gauge is None else gauge.measure)
+        updates = scenario.stop.updates_per_node * nodes
+        log = RunLog(found.plan, max(1, nodes // LOOKS), None if gauge is None else gauge.measure, updates)
         log.begin(job.params)
         return cls(faster, policy, settings, found, job, log, gauge)
-
-    @property
-    def updates(self) -> int:
-        """Accepted updates after which it is over; 0 is never."""
-        return self.scenario.stop.updates_per_node * len(self.fleet.plan.members)
 
     @property
     def time_s(self) -> float:

@@ -22,7 +22,7 @@ from fedmq.messages import Update
 from fedmq_bench.scenario import device
 from fedmq_bench.scenario.device import READY, Begin, Role
 from fedmq_bench.scenario.fleet import Phase
-from fedmq_bench.scenario.host import DOWN, UP, Host
+from fedmq_bench.scenario.host import DOWN, Host
 from fedmq_bench.scenario.link import Crossing
 from fedmq_bench.scenario.timeline import FOREVER_S
 

@@ -34,12 +34,14 @@ class RunLog:
 
     every         accepted updates after which a version is measured
     measure       None where nothing is trained
+    updates       accepted updates after which it is over: what comes later is not noted; 0 is never
     sent_bytes    of updates that were put on links, again where they had to be, and in part where a link broke
     """
 
     plan: Plan
     every: int
     measure: Callable[[Params], Quality] | None
+    updates: int = 0
     accepted: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     staleness: Counter[int] = field(default_factory=Counter)
@@ -53,12 +55,19 @@ class RunLog:
     _due: int = 0
     _digest: Any = field(default_factory=sha256)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether as many updates were accepted as are wanted."""
+        return 0 < self.updates <= self.accepted.total()
+
     def begin(self, zero: Params) -> None:
         """Measure version 0."""
         self._note(0.0, 0, Traffic(), zero)
 
     def keep(self, entry: Entry) -> None:
         """Note an entry of the ledger."""
+        if self.is_over and not (isinstance(entry, VersionEntry) and entry.closed_at <= self.changed_at):
+            return  # but for the version that the last update has closed
         if isinstance(entry, UpdateEntry):
             is_in = entry.code is Code.ACCEPTED
             if is_in:

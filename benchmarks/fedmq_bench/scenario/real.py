@@ -80,25 +80,25 @@ async def _run(case: Case, bundle: Bundle, folder: Path) -> dict[str, Any]:
         stack.push_async_callback(ground.end)
         await ground.begin()
         began_at = time.time() - ground.clock()
-        await _until_over(case, settings.run, ground, began_at)
-    end = recorded.replayed(settings.run, case.log, began_at, case.updates)
+        ended_at = await _until_over(case, settings.run, ground, began_at)
+    traffic = recorded.replayed(settings.run, case.log, began_at)
     case.log.sent_bytes = ground.sent_bytes
-    finished = 0 < case.updates <= case.log.accepted.total() or 0 < case.time_s <= end.at
-    return case.log.row(end.traffic, end.at, finished)
+    return case.log.row(traffic, ended_at, case.log.is_over or 0 < case.time_s <= ended_at)
 
 
-async def _until_over(case: Case, run: Path, ground: Ground, began_at: float) -> None:
-    """Return when so many updates are accepted, or the time has come, or nothing has for too long."""
-    patience_s = case.fleet.plan.patience_s
+async def _until_over(case: Case, run: Path, ground: Ground, began_at: float) -> float:
+    """Wait until as many updates are accepted as are wanted, it is time, or nothing has come for too long; say when."""
+    patience_s, wanted = case.fleet.plan.patience_s, case.log.updates
     while True:
         await asyncio.sleep(LOOK_S)
         if ground.failure is not None:
             raise RuntimeError(ground.failure)
-        accepted, now = recorded.accepted(run), ground.clock()
-        last_at = accepted[-1] - began_at if accepted else 0.0
-        if 0 < case.updates <= len(accepted) or 0 < case.time_s <= now or now - last_at > patience_s:
-            await asyncio.sleep(LOOK_S)  # for the version that the last update may have closed
-            return
+        now, accepted = ground.clock(), [at - began_at for at in recorded.accepted(run)]
+        if 0 < wanted <= len(accepted):
+            await asyncio.sleep(LOOK_S)  # for the version that the last of them may have closed
+            return accepted[wanted - 1]
+        if 0 < case.time_s <= now or now - (accepted[-1] if accepted else 0.0) > patience_s:
+            return now
 
 
 def _settings(case: Case, bundle: Bundle, folder: Path) -> Federation:
@@ -143,5 +143,7 @@ def _splitter(direction: str) -> Splitter:
 
 def _compact(data: Data) -> Data:
     """Return the same without the rows of others, which would travel with them to another process."""
-    parts = (Examples(each.batch(slice(None)), np.arange(len(each)), each.labels) for each in (data.train, data.test))
-    return Data(*parts)
+    train, test = (
+        Examples(each.batch(slice(None)), np.arange(len(each)), each.labels) for each in (data.train, data.test)
+    )
+    return Data(train, test)

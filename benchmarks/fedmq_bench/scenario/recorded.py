@@ -2,21 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from fedmq.journal import Entry, Traffic, UpdateEntry, VersionEntry
 from fedmq.messages import Code, Update
 from fedmq.record import LEDGER, Record, Row
 from fedmq_bench.scenario.log import RunLog
-
-
-@dataclass(frozen=True)
-class End:
-    """How a run ended: what it had carried with its last version, and when."""
-
-    traffic: Traffic
-    at: float
 
 
 def accepted(run: Path) -> list[float]:
@@ -27,22 +18,18 @@ def accepted(run: Path) -> list[float]:
         return [row["at"] for row in record.updates() if row["code"] == Code.ACCEPTED]
 
 
-def replayed(run: Path, log: RunLog, began_at: float, updates: int) -> End:
-    """Have the log keep what the ledger has, up to the last update that a run takes.
+def replayed(run: Path, log: RunLog, began_at: float) -> Traffic:
+    """Have the log keep what the ledger has, and return what had been carried with its last version.
 
     began_at     seconds since 1970
-    updates      that a run takes; 0 is all
     """
-    traffic, ended_at = Traffic(), 0.0
+    traffic = Traffic()
     with Record.open(run / LEDGER) as record:
         for entry in _entries(record, began_at):
-            if 0 < updates <= log.accepted.total() and not _closes(entry, ended_at):
-                break
             log.keep(entry)
-            if isinstance(entry, VersionEntry):
+            if isinstance(entry, VersionEntry) and len(log.commits) == entry.version:
                 traffic = entry.traffic
-            ended_at = entry.at if isinstance(entry, UpdateEntry) else ended_at
-    return End(traffic, ended_at)
+    return traffic
 
 
 def _entries(record: Record, began_at: float) -> Iterator[Entry]:
@@ -54,11 +41,6 @@ def _entries(record: Record, began_at: float) -> Iterator[Entry]:
             yield _update(updates.pop(0), began_at)
         yield _version(row, record, began_at)
     yield from (_update(row, began_at) for row in updates)
-
-
-def _closes(entry: Entry, at: float) -> bool:
-    """Whether this is the version that the last update has closed."""
-    return isinstance(entry, VersionEntry) and entry.closed_at <= at
 
 
 def _is_after(update: Row, version: Row) -> bool:

@@ -21,7 +21,7 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dic
     began = perf_counter()
     case = Case.of(scenario, policy, pool, trains)
     world = World(case.settings, case.job, case.fleet.plan, case.fleet.dealt, case.log, scenario.seed, trains)
-    finished = world.run(case.updates, case.time_s)
+    finished = world.run(case.time_s)
     figures = case.log.row(replace(world.aggregator.traffic), world.simulation.now, finished)
     return case.row("sim", figures, perf_counter() - began)
 

@@ -63,15 +63,14 @@ class World:
             self.hosts[name] = self._host(member, dealt[name], trains)
             self._await_spell(name, 0.0)
 
-    def run(self, updates: int, time_s: float) -> bool:
-        """Go on until so many updates are accepted, or until then if that is not 0; return whether it came to that."""
+    def run(self, time_s: float) -> bool:
+        """Go on until the log is over, or until then if that is not 0; return whether it came to that."""
 
         def is_over() -> bool:
-            stalled = self.simulation.now - self.log.changed_at > self._patience_s
-            return stalled or 0 < updates <= self.log.accepted.total()
+            return self.log.is_over or self.simulation.now - self.log.changed_at > self._patience_s
 
         self.simulation.run(time_s or FOREVER_S, is_over)
-        return 0 < updates <= self.log.accepted.total() or 0 < time_s <= self.simulation.now
+        return self.log.is_over or 0 < time_s <= self.simulation.now
 
     # Machines
 
