@@ -6,8 +6,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 
 from fedmq.config import Endpoint, Federation
 from fedmq.delta import digest_of
+from fedmq.errors import ConfigInvalid
 from fedmq.ledger import Keeping, Ledger
 from fedmq.record import LEDGER
+from fedmq_bench import broker
 from fedmq_bench.scenario import recorded
 from fedmq_bench.scenario.case import Case
 from fedmq_bench.scenario.data import Pool
@@ -25,6 +28,7 @@ from fedmq_bench.scenario.draws import Draws
 from fedmq_bench.scenario.form import Scenario
 from fedmq_bench.scenario.ground import Ground
 from fedmq_bench.scenario.host import UP, Host
+from fedmq_bench.scenario.mqtt import Mqtt
 from fedmq_bench.scenario.wire import Splitter, Wire
 from fedmq_bench.scenario.zmtp import Zmtp
 from fedmq_models import bundle as bundles
@@ -39,7 +43,31 @@ LOOK_S = 0.1
 LOOPBACK = "127.0.0.1"
 
 
-def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dict[str, Any]:
+class Over(StrEnum):
+    """What a run goes over."""
+
+    ZMQ = "zmq"
+    MQTT = "mqtt"
+
+    @classmethod
+    def named(cls, word: str) -> "Over":
+        """Return it; raises ConfigInvalid for another word."""
+        if word not in list(cls):
+            raise ConfigInvalid(f"--link is {word!r}; there are {', '.join(cls)}")
+        return cls(word)
+
+    @contextmanager
+    def laid(self, folder: Path) -> Iterator[str]:
+        """Run the broker, where there is one, and yield the address that the aggregator is to be given."""
+        with broker.running(folder) if self is Over.MQTT else nullcontext() as mosquitto:
+            yield mosquitto.address if mosquitto else f"tcp://{LOOPBACK}:*"
+
+    def splitter(self, direction: str) -> Splitter:
+        """Return what tells frames apart on a new connection."""
+        return Mqtt() if self is Over.MQTT else Zmtp(envelope=1 if direction == UP else 0)
+
+
+def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True, over: Over = Over.ZMQ) -> dict[str, Any]:
     """Run it, and return the row.
 
     pool       what there is to learn from: `data.pool` of the scenario's source
@@ -50,16 +78,16 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dic
     case = Case.of(scenario, policy, pool, trains)
     folder = Path(tempfile.mkdtemp(prefix="fedmq-scenario-"))
     try:
-        found = asyncio.run(_run(case, pool.bundle, folder))
+        with over.laid(folder) as address:
+            found = asyncio.run(_run(case, _settings(case, pool.bundle, folder, address), folder, over))
     except BaseException as error:
         error.add_note(f"logs and ledger are in {folder}")
         raise
     shutil.rmtree(folder)
-    return case.row("real", found, time.perf_counter() - began)
+    return case.row("real", {"link": over.value, **found}, time.perf_counter() - began)
 
 
-async def _run(case: Case, bundle: Bundle, folder: Path) -> dict[str, Any]:
-    settings = _settings(case, bundle, folder)
+async def _run(case: Case, settings: Federation, folder: Path, over: Over) -> dict[str, Any]:
     file = folder / "federation.toml"
     file.write_text("\n".join(_lines(asdict(settings))), encoding="utf-8")
     trains = case.gauge is not None
@@ -71,7 +99,7 @@ async def _run(case: Case, bundle: Bundle, folder: Path) -> dict[str, Any]:
         ground = Ground(trains)
         for name, member in case.fleet.plan.members.items():
             host = Host(member, None, 0, handshakes=0.0)
-            wire = Wire(host, int(rest.rpartition(":")[2]), _splitter, ground.carrier(host), ground.clock)
+            wire = Wire(host, int(rest.rpartition(":")[2]), over.splitter, ground.carrier(host), ground.clock)
             await stack.enter_async_context(wire)
             address = f"{scheme}://{LOOPBACK}:{wire.port}"
             data = _compact(case.fleet.dealt[name].data) if trains else None
@@ -101,7 +129,7 @@ async def _until_over(case: Case, run: Path, ground: Ground, began_at: float) ->
             return now
 
 
-def _settings(case: Case, bundle: Bundle, folder: Path) -> Federation:
+def _settings(case: Case, bundle: Bundle, folder: Path, address: str) -> Federation:
     """Return the settings of the aggregator's process: every version stays in its ledger, to be measured afterwards."""
     if not bundle.path.is_dir():
         bundle = bundles.write(
@@ -113,7 +141,7 @@ def _settings(case: Case, bundle: Bundle, folder: Path) -> Federation:
         bundle=str(bundle.path),
         run=folder / "run",
         start_from=_beginning(case, folder) if drawn else None,
-        link=Endpoint(f"tcp://{LOOPBACK}:*"),
+        link=Endpoint(address),
         keeping=replace(case.settings.keeping, versions=0),
         task=asdict(case.scenario.task),
     )
@@ -135,10 +163,6 @@ def _lines(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _lines(value, f"{prefix}{key}.")
         elif value is not None:
             yield f"{prefix}{key} = {json.dumps(str(value) if isinstance(value, Path) else value)}"
-
-
-def _splitter(direction: str) -> Splitter:
-    return Zmtp(envelope=1 if direction == UP else 0)
 
 
 def _compact(data: Data) -> Data:

@@ -102,7 +102,7 @@ class ZmqHub:
 
 
 class ZmqLink:
-    """A node's end. It says at once that a connection broke: what was under way on it is lost, and nobody else knows."""
+    """A node's end. It says at once that a connection broke, and nobody else knows what was lost with it."""
 
     def __init__(self, socket: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket, name: str) -> None:
         self._socket, self._monitor, self._name = socket, monitor, name.encode()
