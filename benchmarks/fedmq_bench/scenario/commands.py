@@ -1,11 +1,14 @@
 """The commands of scenarios: what there are, one run, and policies compared."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedmq_bench.typed import typed
+
+if TYPE_CHECKING:
+    from fedmq_bench.scenario.sweep import Runner
 
 scenario = typer.Typer(
     no_args_is_help=True, help="Run a fleet that is slow, absent or dishonest, and compare policies."
@@ -91,6 +94,8 @@ def compare(
         typer.Option("--rows", metavar="FILE", help="Rows of runs: what it has is not run again. Default NAME.jsonl."),
     ] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="The page, in HTML. Default NAME.html.")] = None,
+    engine: Annotated[str, typer.Option(help="pool: processes of this machine; ray: a Ray cluster.")] = "pool",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default one of this machine alone.")] = None,
     overrides: Overrides = None,
     sim: Sim = True,
     no_training: Untrained = False,
@@ -110,8 +115,9 @@ def compare(
     many, kept = processes or machine.cores(), kept or Path(f"{found.name}.jsonl")
     tasks, context = sweep.tasks(found, names, seeds, not no_training), machine.context(typed(ctx), found.seed)
     comparing.require_sync(names)
+    runner = _runner(engine, address, many)
     sweep.forecast(tasks, kept, many, _say)
-    made = sweep.sweep(tasks, kept, sweep.pooled(many), context, _say)
+    made = sweep.sweep(tasks, kept, runner, context, _say)
     figures = comparing.figures(made)
     rows.publish(figures, context, rows.Outlet("scenario", as_json, out=out))
     summaries = comparing.summaries(figures)
@@ -149,6 +155,18 @@ def agree(
     over = real.Over.named(link)
     made = (agreeing.agreement(one, name, data.pool(one.data.source, _say), over, _say) for one, name in cases)
     rows.publish(made, machine.context(typed(ctx), found[0].seed), rows.Outlet("agreement", as_json, keep, out))
+
+
+def _runner(engine: str, address: str | None, processes: int) -> "Runner":
+    """Return what runs the tasks of a sweep; raises ConfigInvalid for an engine that there is not."""
+    from fedmq.errors import ConfigInvalid
+    from fedmq_bench.scenario import on_ray, sweep
+
+    if engine == "ray":
+        return on_ray.rayed(address, processes)
+    if engine != "pool" or address is not None:
+        raise ConfigInvalid(f"--engine is {engine!r} and --address {address}; there are pool, and ray with an address")
+    return sweep.pooled(processes)
 
 
 def _overridden(overrides: list[str] | None, **given: object) -> list[str]:
