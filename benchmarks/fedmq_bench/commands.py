@@ -5,12 +5,16 @@ from typing import Annotated
 
 import typer
 
+from fedmq_bench.scenario.commands import scenario
+from fedmq_bench.typed import typed as _typed
+
 app = typer.Typer()
 bench = typer.Typer(
     no_args_is_help=True,
     help="Measure fedmq on this machine, always beside something to compare with.",
 )
 app.add_typer(bench, name="bench", rich_help_panel="Measure")
+app.add_typer(scenario, name="scenario", rich_help_panel="Measure")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines for a script instead of text for a person.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Append the rows to benchmarks/fedmq_bench/results.")]
@@ -21,7 +25,6 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads of either side
 Model = Annotated[str, typer.Option(help="An open_clip model; its weights are random.")]
 CodecNames = Annotated[str, typer.Option("--codec", help="Codecs of the updates, such as fp32,int8,fp16.")]
 Wire = Annotated[str, typer.Option("--link", help="zmq, curve, mqtt, or sealed: mqtt with sealed frames.")]
-OUTPUT = ("as_json", "keep", "out", "plot")
 
 
 @bench.command()
@@ -403,19 +406,6 @@ def plot(
     else:
         plots.draw(report.newest(row for row in kept if row["case"] == "comm"), out)
     typer.echo(f"drawn in {out}")
-
-
-def _typed(ctx: typer.Context) -> str:
-    """Return the command that makes these rows again: what differs from the defaults, without where rows go."""
-    words = ["fedmq", "bench", str(ctx.info_name)]
-    for option in ctx.command.params:
-        value = ctx.params.get(str(option.name))
-        if option.name in OUTPUT or value == option.default:
-            continue
-        # A folder of this machine is nothing to a reader of the row.
-        said = value.name if isinstance(value, Path) else str(value)
-        words += [option.opts[0]] if value is True else [option.opts[0], said]
-    return " ".join(words)
 
 
 def _say(line: str) -> None:

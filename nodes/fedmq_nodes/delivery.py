@@ -70,7 +70,7 @@ class Delivery:
         if update is not None and self._outbox.remembered and self._session.state is State.OPEN:
             self._voice.send(update)
             self._contact.spoke(now)
-            self._contact.awaits_answer(now)
+            self._contact.sent_update(now)
 
     def resume(self, welcome: Welcome, now: float) -> Verdict | None:
         """Send the update if the ledger does not have it, wait for its verdict, or return that if the ledger has it."""

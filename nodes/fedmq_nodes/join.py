@@ -19,9 +19,7 @@ from fedmq.core import Event
 from fedmq.drive import Drive
 from fedmq.effects import Cancel, Done, Effect, Evaluate, Log, Prepare, Remember, Train
 from fedmq.seeds import seed
-from fedmq.stats.forms import FORMS
 from fedmq.transports import Link
-from fedmq_models.training import warm_up
 from fedmq_nodes import pool, task
 from fedmq_nodes.arrivals import Arrivals
 from fedmq_nodes.asking import until_permitted
@@ -31,6 +29,7 @@ from fedmq_nodes.node import Node
 from fedmq_nodes.permit import Permit
 from fedmq_nodes.sources import Data, Progress, Source, Split
 from fedmq_nodes.state import State
+from fedmq_nodes.task import Task
 from fedmq_nodes.trainer import Trainer
 
 Result = TypeVar("Result")
@@ -74,6 +73,7 @@ class Shell:
     ear       who measures it
     permit    when it may train
     arrivals_s   how often to look for new data, before a local run; 0 never
+    trainer   makes what trains here, of a task, data, a seed and the codec of updates
     """
 
     def __init__(
@@ -89,13 +89,14 @@ class Shell:
         ear: Ear | None = None,
         permit: Permit | None = None,
         arrivals_s: float = 0.0,
+        trainer: Callable[[Task, Data, int, str], Trainer] = Trainer,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._source, self._split, self._pace, self._progress = source, split, pace, progress
         self._threads, self._permit, self._arrivals_s = threads, permit or Permit(), arrivals_s
         self._arrivals = Arrivals(None, 0.0, 0.0)
         self._load: Callable[[], Awaitable[Data]] | None = None
-        self._log, self._ear = observe.logger(node=who.name), ear or Ear()
+        self._log, self._ear, self._hire = observe.logger(node=who.name), ear or Ear(), trainer
         self._seed = seed(who.federation, who.name)
         self._trainer: Trainer | None = None
         self._leaving = threading.Event()
@@ -148,15 +149,15 @@ class Shell:
             self._arrivals = await self._in_thread(Arrivals, self._source, self._arrivals_s, self._loop.time())
             self._load = partial(self._loaded, wanted)
             data = await self._load()
-            if len(data.train) and effect.up not in FORMS:
-                await self._in_thread(warm_up, wanted.training, self._threads)
+            trainer = self._hire(wanted, data, self._seed, effect.up)
+            await self._in_thread(trainer.warm_up, self._threads)
         except Exception as error:
             if not hasattr(error, "exit_code"):
                 raise
             self._failure = error
             reason, text = getattr(error, "reason", "failed"), str(error)
             return lambda _now: self.node.leave(reason, text, refused=True)
-        self._trainer = Trainer(wanted, data, self._seed, effect.up)
+        self._trainer = trainer
         return partial(self.node.prepared, len(data.train), len(data.test))
 
     async def _train(self, effect: Train, cancelled: Cancellation) -> Event:

@@ -16,7 +16,7 @@ from fedmq.delta import Params, Schema
 from fedmq.effects import Cancel, Done, Effect, Prepare
 from fedmq.errors import BadFrame, RemoteError
 from fedmq.memory import Memory
-from fedmq.messages import Bye, Code, Message, Model, Ping, Ready, Refuse, Report, Task, Update, Verdict, Welcome
+from fedmq.messages import Bye, Code, Message, Model, Ping, Pong, Ready, Refuse, Report, Task, Update, Verdict, Welcome
 from fedmq.session import Receipt, Session, Side, State
 from fedmq.stats.forms import FORMS
 from fedmq_nodes.contact import Contact
@@ -195,6 +195,8 @@ class Node:
                 self._delivery.put_off(message, now)
             case Verdict():
                 self._learn(message)
+            case Pong():
+                self._contact.ponged(now)
             case Refuse(reason="no_session"):
                 self._contact.greet_anew(now)
             case Refuse():

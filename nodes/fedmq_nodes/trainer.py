@@ -17,7 +17,7 @@ from fedmq_models import classifier
 from fedmq_models.examples import Examples
 from fedmq_models.methods import logits
 from fedmq_models.terms import Term
-from fedmq_models.training import fit, terms_of
+from fedmq_models.training import fit, terms_of, warm_up
 from fedmq_nodes.results import Counted, Evaluated, Trained
 from fedmq_nodes.sources import Data
 from fedmq_nodes.task import Task
@@ -35,6 +35,11 @@ class Trainer:
     def use(self, data: Data) -> None:
         """Train and measure on these data from now on."""
         self._data = data
+
+    def warm_up(self, threads: int) -> None:
+        """Have ready what the first training would have to wait for, and train with so many cores from now on."""
+        if len(self._data.train) and self._form is None:
+            warm_up(self._task.training, threads)
 
     def learn(
         self, version: int, params: Params, personal: Params | None = None, stop: Callable[[], bool] = lambda: False

@@ -29,10 +29,16 @@ def instantly(sender: str, receiver: str, frame: Frame, rng: Generator) -> Itera
 class Simulation:
     """Cores by name, the events that await them, and the time."""
 
-    def __init__(self, seed: int, carry: Carry = instantly) -> None:
+    def __init__(
+        self, seed: int, carry: Carry = instantly, missed: Callable[[str, str], None] = lambda _sender, _receiver: None
+    ) -> None:
+        """Begin at time 0.
+
+        missed     told (sender, receiver) of a frame for a core that is not there
+        """
         self.now = 0.0
         self.logs: list[tuple[float, str, Log]] = []
-        self._carry = carry
+        self._carry, self._missed = carry, missed
         self._rng = np.random.default_rng(seed)
         self._cores: dict[str, tuple[Core, Perform]] = {}
         self._events: list[tuple[float, int, str, Core, Event]] = []
@@ -101,10 +107,12 @@ class Simulation:
         return core.tick(now)
 
     def _deliver(self, sender: str, receiver: str, frame: Frame) -> None:
-        if receiver in self._cores:
-            core = self._cores[receiver][0]
-            for delay_s in self._carry(sender, receiver, frame, self._rng):
-                self._schedule(self.now + delay_s, receiver, core, lambda now: core.receive(sender, frame, now))
+        if receiver not in self._cores:
+            self._missed(sender, receiver)
+            return
+        core = self._cores[receiver][0]
+        for delay_s in self._carry(sender, receiver, frame, self._rng):
+            self._schedule(self.now + delay_s, receiver, core, lambda now: core.receive(sender, frame, now))
 
     def _schedule(self, at: float, name: str, core: Core, event: Event) -> None:
         heapq.heappush(self._events, (at, next(self._order), name, core, event))

@@ -20,6 +20,11 @@ def write(folder: Path, ledger: Path, out: Path) -> Path:
     """Write the report of the run in `folder` to `out`, whole or not at all, and return where it is."""
     with Record.open(ledger) as record:
         html = render(record, evaluations(folder))
+    return publish(html, out)
+
+
+def publish(html: str, out: Path) -> Path:
+    """Write a page, whole or not at all, and return where it is."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".part")
     partial.write_text(html, encoding="utf-8")

@@ -34,7 +34,7 @@ MARKERS = {"lost": ("x", "#d1495b"), "left": ("|", "#888888"), "ready": (">", "#
 
 def accuracy(series: Series) -> str:
     """Accuracy of each node over versions; dashed where the frozen model stands."""
-    with _axes("accuracy on each node's own test split", 7.0, 3.6) as (axes, svg):
+    with canvas("accuracy on each node's own test split", 7.0, 3.6) as (axes, svg):
         for curve in series.accuracy():
             (line,) = axes.plot(curve.x, curve.accuracy, marker="o", markersize=3, linewidth=1.4, label=curve.name)
             if curve.zero_shot is not None:
@@ -49,7 +49,7 @@ def accuracy(series: Series) -> str:
 
 def accuracy_by_bytes(series: Series) -> str:
     """Mean accuracy over what it cost to get there."""
-    with _axes("mean accuracy against bytes", 5.0, 3.6) as (axes, svg):
+    with canvas("mean accuracy against bytes", 5.0, 3.6) as (axes, svg):
         curve = series.accuracy_by_bytes()
         axes.plot(curve.x, curve.accuracy, marker="o", markersize=3, color=ACCEPTED)
         if curve.zero_shot is not None:
@@ -64,7 +64,7 @@ def timeline(series: Series) -> str:
     """Who trained when, what became of it, and when versions were committed."""
     names = sorted(series.names.values(), reverse=True)
     row = {name: at for at, name in enumerate(names)}
-    with _axes("who trained when", 12.0, 1.0 + 0.34 * max(1, len(names))) as (axes, svg):
+    with canvas("who trained when", 12.0, 1.0 + 0.34 * max(1, len(names))) as (axes, svg):
         for at in series.commits():
             axes.axvline(at, color="#cccccc", linewidth=0.8, zorder=0)
         for bar in series.trainings():
@@ -84,7 +84,7 @@ def timeline(series: Series) -> str:
 
 def staleness(series: Series) -> str:
     """How many versions behind accepted updates were."""
-    with _axes("staleness of accepted updates", 3.6, 2.8) as (axes, svg):
+    with canvas("staleness of accepted updates", 3.6, 2.8) as (axes, svg):
         counts = series.staleness()
         axes.bar([str(behind) for behind in counts], list(counts.values()), color=ACCEPTED, width=0.7)
         axes.set_xlabel("versions behind")
@@ -94,7 +94,7 @@ def staleness(series: Series) -> str:
 
 def rounds(series: Series) -> str:
     """How long each round was open, and how many updates it took."""
-    with _axes("rounds", 4.6, 2.8) as (axes, svg):
+    with canvas("rounds", 4.6, 2.8) as (axes, svg):
         found = series.rounds()
         axes.bar([version for version, _, _ in found], [seconds for _, seconds, _ in found], color=DOWN, width=0.7)
         for version, seconds, updates in found if len(found) <= 40 else []:
@@ -108,7 +108,7 @@ def rounds(series: Series) -> str:
 
 def traffic(series: Series) -> str:
     """Bytes up and down per version."""
-    with _axes("bytes per version: up above, down below", 4.6, 2.8) as (axes, svg):
+    with canvas("bytes per version: up above, down below", 4.6, 2.8) as (axes, svg):
         found = series.traffic()
         versions = [version for version, _, _ in found]
         axes.bar(versions, [up for _, up, _ in found], color=UP, width=0.7)
@@ -123,7 +123,7 @@ def traffic(series: Series) -> str:
 
 
 @contextmanager
-def _axes(title: str, width: float, height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
+def canvas(title: str, width: float, height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
     """Yield axes, and what returns them as SVG once they are drawn."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(width, height), layout="constrained")

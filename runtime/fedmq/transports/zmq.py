@@ -13,6 +13,7 @@ queues for connections that do not exist; and without a ZAP domain that is enfor
 checks.
 """
 
+import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from zmq.auth.asyncio import AsyncioAuthenticator
 from fedmq.codec import Frame, Limits
 from fedmq.errors import AddressUnusable
 from fedmq.keys import AggregatorKeys, NodeKeys
-from fedmq.transports import AGGREGATOR
+from fedmq.transports import AGGREGATOR, GONE
 
 BATCH_FRAMES, BATCH_BYTES = 64, 32 * 2**20
 QUEUED_UP = 4  # an update, a report and a ping are what an honest node has under way
@@ -101,10 +102,12 @@ class ZmqHub:
 
 
 class ZmqLink:
-    """A node's end."""
+    """A node's end. It says at once that a connection broke, and nobody else knows what was lost with it."""
 
-    def __init__(self, socket: zmq.asyncio.Socket, name: str) -> None:
-        self._socket, self._name = socket, name.encode()
+    def __init__(self, socket: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket, name: str) -> None:
+        self._socket, self._monitor, self._name = socket, monitor, name.encode()
+        self._hearing: asyncio.Future[list[Any]] | None = None
+        self._breaking: asyncio.Future[Any] | None = None
 
     @classmethod
     def connect(cls, address: str, name: str, limits: Limits, keys: NodeKeys | None = None) -> "ZmqLink":
@@ -121,16 +124,29 @@ class ZmqLink:
             socket.set(zmq.CURVE_PUBLICKEY, keys.own.public)
             socket.set(zmq.CURVE_SECRETKEY, keys.own.secret)
             name = ""
+        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         try:
             socket.connect(address)
         except zmq.ZMQError as error:
+            _unwatch(socket, monitor)
             _close(socket, None, linger_ms=0)
             raise AddressUnusable(_why_not(address, error)) from error
-        return cls(socket, name)
+        return cls(socket, monitor, name)
 
     async def recv(self) -> list[tuple[str, Frame]]:
-        """Wait for frames from the aggregator."""
-        return [(AGGREGATOR, tuple(part.buffer for part in parts)) for parts in await _drain(self._socket, least=1)]
+        """Wait for frames from the aggregator; GONE where the connection broke."""
+        self._hearing = self._hearing or asyncio.ensure_future(_drain(self._socket, least=1))
+        self._breaking = self._breaking or asyncio.ensure_future(self._monitor.recv_multipart())
+        await asyncio.wait({self._hearing, self._breaking}, return_when=asyncio.FIRST_COMPLETED)
+        heard: list[tuple[str, Frame]] = []
+        if self._hearing.done():
+            heard += [(AGGREGATOR, tuple(part.buffer for part in parts)) for parts in self._hearing.result()]
+            self._hearing = None
+        if self._breaking.done():
+            self._breaking.result()
+            heard.append((AGGREGATOR, GONE))
+            self._breaking = None
+        return heard
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Queue the frame, if there is a connection with room."""
@@ -139,6 +155,11 @@ class ZmqLink:
 
     async def close(self) -> None:
         """Give what is queued two seconds to leave."""
+        awaited = [one for one in (self._hearing, self._breaking) if one is not None]
+        for one in awaited:
+            one.cancel()
+        await asyncio.gather(*awaited, return_exceptions=True)
+        _unwatch(self._socket, self._monitor)
         _close(self._socket, None, LINGER_MS)
 
 
@@ -201,6 +222,11 @@ async def _send(socket: zmq.asyncio.Socket, parts: list[Any]) -> bool:
 def _name(said: bytes) -> str:
     """Return the name that a peer says it has, made printable, so that it can stand in a log."""
     return said[:NAME_BYTES].decode("ascii", "backslashreplace") or "nameless"
+
+
+def _unwatch(socket: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket) -> None:
+    socket.disable_monitor()
+    monitor.close(0)
 
 
 def _close(socket: zmq.asyncio.Socket, authenticator: AsyncioAuthenticator | None, linger_ms: int) -> None:

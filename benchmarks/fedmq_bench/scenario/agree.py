@@ -1,0 +1,68 @@
+"""Agreement: both engines on the same scenario at a size that one machine can run for real, and how far they are apart.
+
+What virtual time leaves out, or has wrong, shows here and nowhere else: a real run has no model of the runtime, of its
+sockets, or of its disk. Versions are compared one by one, as many as both have.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fedmq_bench.harness import Say
+from fedmq_bench.scenario import real, simulated
+from fedmq_bench.scenario.data import Pool
+from fedmq_bench.scenario.form import Group, Scenario
+from fedmq_bench.scenario.real import Over
+
+CASE = "scenario agree"
+NODES = 8
+APPLICATION, TIME = 0.02, 0.15  # of what virtual time says, by which a real run may differ
+SHORT = ("stop.updates_per_node=5",)
+# Goals of presets are for fleets of their own size.
+GOALS = {"fedbuff": {"rounds": {"goal": NODES // 2}}}
+
+
+def resized(scenario: Scenario, nodes: int = NODES) -> Scenario:
+    """Return it with so many nodes in all, of each group about the same share and at least one."""
+    policies = {**scenario.policies, **{name: table for name, table in GOALS.items() if name not in scenario.policies}}
+    return replace(scenario, groups=tuple(_resized(scenario.groups, nodes)), policies=policies)
+
+
+def _resized(groups: Sequence[Group], nodes: int) -> Iterator[Group]:
+    whole, left = sum(group.count for group in groups), nodes
+    for place, group in enumerate(groups):
+        rest = len(groups) - 1 - place
+        count = left if not rest else min(left - rest, max(1, round(group.count * nodes / whole)))
+        left -= count
+        yield replace(group, count=count)
+
+
+def agreement(scenario: Scenario, policy: str, pool: Pool, over: Over, say: Say) -> dict[str, Any]:
+    """Run it with both engines, without training, and return the row that says how far they are apart."""
+    modelled = simulated.run(scenario, policy, pool, trains=False)
+    say(f"{scenario.name}, {policy}: {modelled['versions']} versions, about {modelled['ended_s']:.0f} s in real time")
+    measured = real.run(scenario, policy, pool, trains=False, over=over)
+    return compared(modelled, measured)
+
+
+def compared(modelled: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of two runs: the first in virtual time, the second for real."""
+    pairs = list(zip(modelled["commits"], measured["commits"], strict=False))
+    times = [(there[0], here[0]) for there, here in pairs]
+    (_, goodput, application), (_, real_goodput, real_application) = pairs[-1] if pairs else ((0, 0, 0), (0, 0, 0))
+    equal = bool(pairs) and all(there[1] == here[1] for there, here in pairs)
+    application_off = max((abs(here[2] / there[2] - 1.0) for there, here in pairs), default=1.0)
+    time_off = max((abs(here / there - 1.0) for there, here in times), default=1.0)
+    return {
+        "case": CASE,
+        **{key: measured[key] for key in ("preset", "policy", "seed", "speed", "nodes", "link", "wall_s")},
+        "versions": len(pairs),
+        "goodput": {"sim": goodput, "real": real_goodput},
+        "application": {"sim": application, "real": real_application},
+        "goodput_equal": equal,
+        "application_off": application_off,
+        "time_off": time_off,
+        "ended": {"sim": times[-1][0] if times else 0.0, "real": times[-1][1] if times else 0.0},
+        "times": times,
+        "agrees": equal and application_off <= APPLICATION and time_off <= TIME,
+    }

@@ -1,0 +1,93 @@
+"""A case: one scenario under one policy, made ready for whichever engine runs it, and the row that tells of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedmq.config import Federation
+from fedmq.plan import Job
+from fedmq_bench.scenario import data as dealing
+from fedmq_bench.scenario import policies, speed
+from fedmq_bench.scenario.data import Dealt, Pool
+from fedmq_bench.scenario.fleet import Plan, plan
+from fedmq_bench.scenario.form import Scenario
+from fedmq_bench.scenario.gauge import Gauge
+from fedmq_bench.scenario.log import RunLog
+from fedmq_nodes import task as tasks
+
+CASE = "scenario run"
+LOOKS = 4  # times that versions are measured while as many updates come as there are nodes
+THREADS = 1  # of torch; several runs share the cores
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Who takes part, with what."""
+
+    plan: Plan
+    dealt: Mapping[str, Dealt]
+
+
+def fleet(scenario: Scenario, pool: Pool) -> Fleet:
+    """Draw the fleet of a scenario."""
+    dealt = dealing.deal(scenario, pool)
+    homes = {name: (one.domain, len(one.data.train)) for name, one in dealt.items()}
+    return Fleet(plan(scenario, homes), dealt)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an engine is given.
+
+    scenario     with its times as they are run, which may be faster than they stand in its file
+    gauge        None where nothing is trained
+    """
+
+    scenario: Scenario
+    policy: str
+    settings: Federation
+    fleet: Fleet
+    job: Job
+    log: RunLog
+    gauge: Gauge | None
+
+    @classmethod
+    def of(cls, scenario: Scenario, policy: str, pool: Pool, trains: bool) -> "Case":
+        """Draw the fleet, and say what it learns under this policy."""
+        settings = speed.settings(policies.settings(scenario, policy), scenario.speed)
+        faster = speed.scenario(scenario)
+        found = fleet(faster, pool)
+        job = tasks.job(pool.bundle, scenario.task, scenario.seed)
+        gauge = None
+        if trains:
+            import torch
+
+            torch.set_num_threads(THREADS)
+            gauge = Gauge(tasks.understand(job.task, job.arrays), found.dealt, found.plan.stragglers)
+        nodes = len(found.plan.members)
+        settings = replace(settings, start_nodes=max(settings.start_nodes, found.plan.present))
+        updates = scenario.stop.updates_per_node * nodes
+        log = RunLog(found.plan, max(1, nodes // LOOKS), None if gauge is None else gauge.measure, updates)
+        log.begin(job.params)
+        return cls(faster, policy, settings, found, job, log, gauge)
+
+    @property
+    def time_s(self) -> float:
+        """When it is over; 0 is never."""
+        return self.scenario.stop.time_s
+
+    def row(self, engine: str, figures: Mapping[str, Any], wall_s: float) -> dict[str, Any]:
+        """Return what is told of it, whichever engine ran it."""
+        return {
+            "case": CASE,
+            "preset": self.scenario.name,
+            "policy": self.policy,
+            "engine": engine,
+            "seed": self.scenario.seed,
+            "speed": self.scenario.speed,
+            "trained": self.gauge is not None,
+            **figures,
+            "zero_shot": None if self.gauge is None else self.gauge.zero_shot().accuracy,
+            "bars": self.log.bars,
+            "wall_s": wall_s,
+        }

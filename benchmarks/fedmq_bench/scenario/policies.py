@@ -1,0 +1,67 @@
+"""Policies: how a federation deals with those who are late, each as a table of settings beside those of the file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fedmq import config
+from fedmq.config import Federation
+from fedmq.errors import ConfigInvalid
+from fedmq_bench.scenario.form import Scenario
+
+Settings = Mapping[str, Any]
+
+SYNC = "sync"
+POLICIES: Mapping[str, Settings] = {
+    SYNC: {"rounds": {"preset": "sync"}},
+    "deadline": {"rounds": {"preset": "deadline", "deadline_s": 10.0}},
+    "quorum": {"rounds": {"preset": "quorum"}},
+    "fedbuff": {"rounds": {"preset": "fedbuff"}},
+    "fedasync": {"rounds": {"preset": "fedasync"}},
+    # The newest delta of every node pushes in every round, as much as any other, however old it is: as published.
+    # Damped for staleness, the slow ones count for a third, and what only they know is learned too late (lab notes).
+    "cached": {
+        "rule": "cached",
+        "rounds": {"preset": "quorum", "max_staleness": 100},
+        "weight": {"staleness": "constant"},
+    },
+    "calibrated": {
+        "rule": "calibrated",
+        "rounds": {"preset": "quorum", "max_staleness": 100},
+        "weight": {"staleness": "constant"},
+    },
+}
+
+
+def named(text: str, scenario: Scenario) -> list[str]:
+    """Return the policies that a person has listed.
+
+    raises     ConfigInvalid for one that there is not
+    """
+    known = dict.fromkeys((*POLICIES, *scenario.policies))
+    names = [word.strip() for word in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise ConfigInvalid(f"no policy named {name!r}; there are {', '.join(known)}")
+    return names
+
+
+def settings(scenario: Scenario, policy: str, where: str = "scenario") -> Federation:
+    """Return the settings of a federation under this policy: the file's, the policy's, the file's for the policy.
+
+    raises     ConfigInvalid, naming the key
+    """
+    table: dict[str, Any] = {"federation": "scenario", "evaluate_every": 0}
+    for layer in (scenario.federation, POLICIES.get(policy, {}), scenario.policies.get(policy, {})):
+        table = merged(table, layer)
+    table["most_nodes"] = max(table.get("most_nodes", 1), sum(group.count for group in scenario.groups))
+    return config.federation(table, f"{where}: policy {policy}", Path())
+
+
+def merged(below: Settings, above: Settings) -> dict[str, Any]:
+    """Return both tables in one; where both say something, the one above holds."""
+    both = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
+            both[key] = merged(below[key], above[key])
+    return both
