@@ -80,4 +80,5 @@ def _heads(settings: Settings, totals: Totals, text: Float) -> Iterator[tuple[Se
 
 
 def _lapack(matrix: Float, right: Float, lift: float) -> tuple[Float, float]:
-    return np.linalg.solve(matrix + lift * np.eye(len(matrix)), right), lift
+    found = np.linalg.solve(matrix + lift * np.eye(len(matrix)), right)
+    return found.astype(np.float64, copy=False), lift
