@@ -111,6 +111,76 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
         FeatureCache(tmp_path / "file", SPACE, DIM)
 
 
+def held(folder: Path) -> dict[int, list[float]]:
+    """What a process that comes now finds: the feature of each of the first hundred images that has one."""
+    cache = FeatureCache(folder, SPACE, DIM)
+    rows, values = cache.take([key(n) for n in range(100)])
+    return {n: values[row].tolist() for n, row in enumerate(rows) if row is not None}
+
+
+def ten(folder: Path) -> FeatureCache:
+    cache = FeatureCache(folder, SPACE, DIM)
+    cache.add([key(n) for n in range(10)], rows(*range(10)))
+    return cache
+
+
+def test_what_nobody_here_needs_goes_the_oldest_first_and_what_is_needed_stays(tmp_path: Path) -> None:
+    cache = ten(tmp_path)
+    assert cache.evict(cache.room(10), []) == 0
+    assert cache.evict(cache.room(4), [key(1), key(0)]) == 6
+    assert held(tmp_path) == {n: [n] * DIM for n in (0, 1, 8, 9)}
+    assert cache.evict(cache.room(1), [key(0), key(9)]) == 2  # what is needed is held in any case
+    assert held(tmp_path) == {n: [n] * DIM for n in (0, 9)}
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / SPACE[:KEY_BYTES]).iterdir()}
+    assert sizes["keys"] + sizes["values"] == cache.room(2)
+
+
+def test_who_has_read_the_cache_before_finds_the_right_features_afterwards(tmp_path: Path) -> None:
+    first, other = ten(tmp_path), FeatureCache(tmp_path, SPACE, DIM)
+    rows_before, values_before = other.take([key(3), key(9)])
+    for most in (5, 3, 1):  # a file may get the number of one that is gone
+        first.evict(first.room(most), [])
+        first.add([key(50 + most)], rows(50 + most))
+    assert [values_before[row].tolist() for row in rows_before if row is not None] == [[3] * DIM, [9] * DIM]
+    found, values = other.take([key(3), key(9), key(51)])
+    assert [None if row is None else values[row].tolist() for row in found] == [None, None, [51] * DIM]
+    other.add([key(3)], rows(3))
+    assert held(tmp_path)[3] == [3] * DIM
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_a_crash_while_features_are_left_out_costs_some_and_mixes_none_up(
+    tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, done = ten(tmp_path), list[str]()
+
+    def dying(name: str) -> None:
+        real = getattr(os, name)
+
+        def step(*words: object) -> object:
+            done.append(name)
+            if len(done) == steps:
+                raise KeyboardInterrupt
+            return real(*words)
+
+        monkeypatch.setattr(os, name, step)
+
+    for name in ("fsync", "replace"):
+        dying(name)
+    crashed = False
+    try:
+        cache.evict(cache.room(4), [])
+    except KeyboardInterrupt:
+        crashed = True
+    monkeypatch.undo()
+    found = held(tmp_path)
+    assert found == {n: [n] * DIM for n in found}
+    assert crashed or set(found) == {6, 7, 8, 9}
+    again = FeatureCache(tmp_path, SPACE, DIM)
+    again.add([key(n) for n in range(10)], rows(*range(10)))
+    assert held(tmp_path) == {n: [n] * DIM for n in range(10)}
+
+
 def _add(folder: Path, first: int) -> None:
     cache = FeatureCache(folder, SPACE, DIM)
     for number in range(first, first + 40):

@@ -187,6 +187,8 @@ def test_nothing_is_wider_than_the_window_and_every_chart_is_drawn(
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
         inside = "[...document.querySelectorAll('.chart text')].every(t => t.getBoundingClientRect().left >= 0)"
         assert browser.evaluate(inside) is True
+        reason = "[...document.querySelectorAll('td.c-note')].find(t => t.innerText.includes('not_finite'))"
+        assert browser.evaluate(f"{reason}.getBoundingClientRect().right") <= width
         assert browser.heard == []
 
 

@@ -12,7 +12,8 @@ from fedmq_models import bundle as bundles
 from fedmq_models.bundle import Bundle
 from fedmq_models.tiny import images as tiny
 from fedmq_nodes import sources
-from fedmq_nodes.errors import DataUnusable
+from fedmq_nodes.cache import FeatureCache
+from fedmq_nodes.errors import CacheUnusable, DataUnusable
 from fedmq_nodes.files import Choice, read
 from fedmq_nodes.images import in_test_split, scan
 from fedmq_nodes.sources import FeatureFile, Images, Split
@@ -108,6 +109,23 @@ def test_each_image_is_encoded_once_and_a_new_one_alone_later(drawn: Path, tmp_p
     assert [data.encoded for data in (first, again, later)] == [24, 0, 1]
     assert len(first.train) + len(first.test) == 24
     np.testing.assert_array_equal(first.train.batch(slice(None)), again.train.batch(slice(None)))
+
+
+def test_a_cache_with_a_bound_gives_every_node_its_own_features(drawn: Path, tmp_path: Path) -> None:
+    """Two nodes that share a cache with room for one of them, in turns."""
+    found, cache = bundles.load("tiny"), tmp_path / "cache"
+    for number in range(20):
+        picture(tmp_path / "other" / "tree" / f"{number}.png", (number, 90, 200 - number))
+    room = FeatureCache(tmp_path / "measured", found.feature_space, found.dim).room(30)
+    right = {folder: encoded(folder, tmp_path / f"own-{folder.name}") for folder in (drawn, tmp_path / "other")}
+    for folder, count in [(drawn, 24), (tmp_path / "other", 20), (drawn, 14), (drawn, 0)]:
+        data = Images(folder, found, cache, "cpu", 1, cache_bytes=room).load(found.labels, Split(0.25), nothing)
+        whole, rows = slice(None), len(FeatureCache(cache, found.feature_space, found.dim))
+        assert (data.encoded, rows) == (count, 30 if folder is not drawn or count != 24 else 24)
+        np.testing.assert_array_equal(data.train.batch(whole), right[folder].train.batch(whole))
+        np.testing.assert_array_equal(data.train.labels, right[folder].train.labels)
+    with pytest.raises(CacheUnusable, match="features of 24 images take .* bytes, cache_bytes is 1000; raise it"):
+        Images(drawn, found, cache, "cpu", 1, cache_bytes=1000).load(found.labels, Split(), nothing)
 
 
 def test_a_corrupt_or_truncated_image_is_skipped_counted_and_named(drawn: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +15,7 @@ from rich.console import Console
 from fedmq import view
 from fedmq.ledger import Keeping, Ledger
 from fedmq.plan import Settings, Stop
-from fedmq.record import LEDGER
+from fedmq.record import LEDGER, Record
 from fedmq.status import status
 from fedmq.story import Story
 from fedmq.wanted import Wanted
@@ -95,8 +98,49 @@ def test_a_pipe_is_told_lines_and_of_an_aggregator_that_went_and_came_back(
             watching.kill()
             watching.wait()
     told = heard.read_text().splitlines()
-    assert "version 3" in told[-2] or "version 3" in told[-3]
+    assert told[-1].endswith("the federation has finished with version 3")
     assert all(line[2] == line[5] == ":" for line in told), told
+
+
+def test_on_a_terminal_it_is_drawn_anew_and_the_last_view_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(tmp_path, monkeypatch, "a")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    ours, theirs = pty.openpty()
+    heard = bytearray()
+
+    def drawn(word: str) -> bool:
+        while select.select([ours], [], [], 0)[0]:
+            try:
+                heard.extend(os.read(ours, 65536))
+            except OSError:  # the other end is closed
+                break
+        return word in heard.decode(errors="replace")
+
+    with Running("--set", "stop.versions=400") as running:
+        running.join("a")
+        running.until(lambda found: found["version"] >= 1)
+        watching = subprocess.Popen(command("watch", "run", "--every-s", "0.1"), stdin=theirs, stdout=theirs)
+        try:
+            wait(lambda: drawn("bytes/round"), "the first view")
+            running.aggregator.stop()
+            wait(lambda: drawn("no aggregator is running"), "that it is gone")
+            with Record.open(Path("run") / LEDGER) as record:
+                reached = record.versions()[-1]["version"]
+            running.nodes["a"].kill()
+            running.start("--set", f"stop.versions={reached + 2}")
+            running.join("a")
+            wait(lambda: not drawn("\0") and watching.poll() is not None, "the end")  # read on, or it waits for us
+            assert watching.returncode == 0
+        finally:
+            watching.kill()
+            watching.wait()
+            os.close(theirs)
+    drawn("")
+    os.close(ours)
+    last = heard.decode(errors="replace").rpartition("\x1b[?1049l")[2]  # back from the other screen
+    assert "bytes/round" in last
 
 
 def test_nobody_to_watch_is_a_sentence(tmp_path: Path) -> None:

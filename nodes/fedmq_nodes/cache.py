@@ -4,6 +4,10 @@ One folder per feature space, so another encoder, precision or preprocessing nev
 only grow: `keys`, 32 bytes per row, the sha256 of an image file's bytes; `values`, the feature, `dim` float32. Values
 are on the disk before their keys are written, so a row that has a key is whole; what lies behind the last whole row was
 cut off by a crash, and is overwritten. Several nodes on one device may share a cache: writers take turns.
+
+Where it may not grow for ever, features that nobody here needs are left out of a copy that takes its place, the oldest
+first. The keys are gone before the values are others, and come back last, so a crash in between costs the features, and
+never mixes them up; a process that has read the old keys notices by `generation`, a count, and reads the new ones.
 """
 
 import fcntl
@@ -30,13 +34,15 @@ class FeatureCache:
         self._folder = folder / feature_space[:KEY_BYTES]
         self._dim = dim
         self._rows: dict[bytes, int] = {}
+        self._generation = 0  # of the keys that were read
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for name in ("keys", "values", "lock"):
                 (self._folder / name).touch()
         except OSError as error:
             raise CacheUnusable(f"{self._folder} cannot hold a feature cache: {error.strerror}") from error
-        self._read_keys()
+        with self._turn():
+            self._read_keys()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -50,6 +56,40 @@ class FeatureCache:
         if not self._rows:
             return np.empty((0, self._dim), np.float32)
         return np.memmap(self._folder / "values", np.float32, "r", shape=(len(self), self._dim))
+
+    def take(self, keys: Sequence[bytes]) -> tuple[list[int | None], NDArray[np.float32]]:
+        """Return the rows of these images, None where there is none any more, and the features that they are of."""
+        with self._turn():
+            self._read_keys()
+            return [self.row(key) for key in keys], self.values()
+
+    def room(self, images: int) -> int:
+        """Return how many bytes so many images take."""
+        return images * (KEY_BYTES + 4 * self._dim)
+
+    def evict(self, most_bytes: int, needed: Sequence[bytes]) -> int:
+        """Leave out so many features that `most_bytes` are held, and return how many; `needed` are held in any case.
+
+        Of the others the oldest go first.
+        """
+        with self._turn():
+            self._read_keys()
+            if self.room(len(self)) <= most_bytes:
+                return 0
+            kept = set(needed) & set(self._rows)
+            for key in reversed(self._rows):  # the newest last
+                if self.room(len(kept) + 1) > most_bytes:
+                    break
+                kept.add(key)
+            before, rows = len(self), [row for key, row in self._rows.items() if key in kept]
+            values = np.ascontiguousarray(self.values()[rows], dtype="<f4")
+            keys = b"".join(key for key in self._rows if key in kept)
+            try:
+                self._replace(values.tobytes(), keys)
+            finally:
+                (self._folder / "keys").touch()
+                self._read_keys()
+            return before - len(self)
 
     def add(self, keys: Sequence[bytes], features: NDArray[np.float32]) -> None:
         """Append features (n, dim) of the images with these keys, less those that are there already.
@@ -75,6 +115,8 @@ class FeatureCache:
 
     def _read_keys(self) -> None:
         """Learn of the rows that were added since, here or by another process. No two rows have the same key."""
+        if (generation := self._newest_generation()) != self._generation:
+            self._generation, self._rows = generation, {}
         known = len(self)
         with (self._folder / "keys").open("rb") as file:
             file.seek(known * KEY_BYTES)
@@ -92,6 +134,33 @@ class FeatureCache:
             while written < len(data):
                 written += file.write(data[written:]) or 0
             os.fsync(file.fileno())
+
+    def _replace(self, values: bytes, keys: bytes) -> None:
+        """Have these in place of what there is, or, if that fails midway, nothing."""
+        for name, data in (("values.new", values), ("keys.new", keys)):
+            (self._folder / name).touch()
+            self._write(name, 0, data)
+        (self._folder / "generation.new").write_text(str(self._newest_generation() + 1))
+        os.replace(self._folder / "generation.new", self._folder / "generation")
+        (self._folder / "keys").unlink()
+        self._sync_folder()
+        os.replace(self._folder / "values.new", self._folder / "values")
+        self._sync_folder()
+        os.replace(self._folder / "keys.new", self._folder / "keys")
+        self._sync_folder()
+
+    def _newest_generation(self) -> int:
+        try:
+            return int((self._folder / "generation").read_text())
+        except FileNotFoundError:
+            return 0  # nothing was ever left out
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _cut(self, rows: int) -> None:
         os.truncate(self._folder / "keys", rows * KEY_BYTES)

@@ -96,6 +96,7 @@ def join(
         bool, typer.Option("--insecure", help="Send everything in the clear, also off this machine.")
     ] = False,
     metrics: Metrics = None,
+    cache_bytes: Annotated[int, typer.Option(help="The most that encoded features may take; 0 is no bound.")] = 0,
     batch: Annotated[int | None, typer.Option(help="Images encoded at once; fewer need less memory.")] = None,
     arrivals_s: Annotated[
         float, typer.Option(help="Look for new data before a local run, at most so often; 0 never.")
@@ -144,6 +145,7 @@ def join(
         "cert": cert,
         "cert_key": cert_key,
         "metrics": metrics,
+        "cache_bytes": cache_bytes,
         "batch": batch,
         "arrivals_s": arrivals_s,
         "hours": hours,

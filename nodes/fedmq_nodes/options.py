@@ -13,7 +13,7 @@ from fedmq.config import is_loopback, require_private
 from fedmq.errors import ConfigInvalid
 from fedmq.keys import NodeKeys, load, load_public
 from fedmq.login import Login
-from fedmq.quantities import Amount, Positive, Share, Word
+from fedmq.quantities import Amount, Count, Positive, Share, Word
 from fedmq.see import place
 from fedmq_models import bundle as bundles
 from fedmq_nodes import images
@@ -45,6 +45,7 @@ class NodeOptions:
     ca                 file of the certificates that the broker's must descend from
     cert, cert_key     this node's certificate and its key, for a broker that asks for one
     metrics            [host:]port of a Prometheus endpoint
+    cache_bytes        the most that encoded features may take on the disk; 0 is without a bound
     batch              images that the encoder takes at once; fewer need less memory
     arrivals_s         look for new data before a local run, at most so often; 0 never
     hours              HH:MM-HH:MM, this device's time: train only then
@@ -73,6 +74,7 @@ class NodeOptions:
     cert: Path | None = None
     cert_key: Path | None = None
     metrics: Word | None = None
+    cache_bytes: Count = 0
     batch: Positive | None = None
     arrivals_s: Amount = 0.0
     hours: Word | None = None
@@ -95,7 +97,15 @@ class NodeOptions:
             k, _, n = self.part.partition("/")
             return FeatureFile(self.features, bundle, Choice(self.where, (int(k), int(n))))
         assert self.data is not None
-        return Images(self.data, bundle, self.cache or user_cache() / "features", self.device, self.threads, self.batch)
+        return Images(
+            self.data,
+            bundle,
+            self.cache or user_cache() / "features",
+            self.device,
+            self.threads,
+            self.batch,
+            self.cache_bytes,
+        )
 
     def require_data(self) -> None:
         """Raise DataUnusable if there is nothing to work on, before anyone waits for this node."""

@@ -13,12 +13,13 @@ from fedmq_models.encode import Encoder
 from fedmq_models.examples import Examples
 from fedmq_nodes.arrivals import stamp
 from fedmq_nodes.cache import FeatureCache
-from fedmq_nodes.errors import DataUnusable
+from fedmq_nodes.errors import CacheUnusable, DataUnusable
 from fedmq_nodes.files import Choice, Rows, numbered, read
 from fedmq_nodes.images import Digests, Image, in_test_split, scan
 
 Progress = Callable[[int, int], None]
 KEPT_TOGETHER = 64  # images whose features share one fsync
+ATTEMPTS = 3  # at filling a cache that others on this device empty
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Images:
     device: str = "auto"
     threads: int | None = None
     batch: int | None = None
+    cache_bytes: int = 0
     digests: Digests = field(default_factory=dict, repr=False, compare=False)
 
     def stamp(self) -> Hashable:
@@ -83,16 +85,40 @@ class Images:
         """Encode what is not in the cache yet, and keep it as it comes: an interruption loses a few images' work."""
         found = scan(self.folder, labels, self.digests)
         cache = FeatureCache(self.cache, self.bundle.feature_space, self.bundle.dim)
-        missing = [image for image in found.images if cache.row(image.key) is None]
-        skipped, encoder = self._encode(missing, cache, progress) if missing else ({}, "")
-        usable = [image for image in found.images if cache.row(image.key) is not None]
+        keys = [image.key for image in found.images]
+        images, limit = len(set(keys)), self.cache_bytes
+        if limit and (needed := cache.room(images)) > limit:
+            raise CacheUnusable(
+                f"the features of {images} images take {needed} bytes, cache_bytes is {limit}; raise it"
+            )
+        skipped: dict[str, str] = {}
+        encoded, encoder = 0, ""
+        for _ in range(ATTEMPTS):
+            readable = [image for image in found.images if str(image.path) not in skipped]
+            if missing := [image for image in readable if cache.row(image.key) is None]:
+                refused, encoder = self._encode(missing, cache, progress)
+                skipped |= refused
+                encoded += len(missing) - len(refused)
+            if limit:
+                cache.evict(limit, keys)
+            rows, values = cache.take(keys)
+            usable = [(image, row) for image, row in zip(found.images, rows, strict=True) if row is not None]
+            if len(usable) == sum(str(image.path) not in skipped for image in found.images):
+                break
+        else:
+            raise CacheUnusable(
+                f"{self.cache} was emptied {ATTEMPTS} times by other nodes while this one filled it; raise cache_bytes"
+            )
         if not usable:
             path, why = next(iter(skipped.items()))
-            raise DataUnusable(f"{self.folder}: none of {len(missing)} images can be read, such as {path}: {why}")
-        rows = np.array([cache.row(image.key) for image in usable], dtype=np.int64)
-        examples = Examples(cache.values(), rows, np.array([image.label for image in usable], dtype=np.int64))
-        train, test = split.apply(examples, [image.key for image in usable])
-        return Data(train, test, skipped, found.unknown, len(missing) - len(skipped), encoder)
+            raise DataUnusable(f"{self.folder}: none of {len(skipped)} images can be read, such as {path}: {why}")
+        examples = Examples(
+            values,
+            np.array([row for _, row in usable], dtype=np.int64),
+            np.array([image.label for image, _ in usable], dtype=np.int64),
+        )
+        train, test = split.apply(examples, [image.key for image, _ in usable])
+        return Data(train, test, skipped, found.unknown, encoded, encoder)
 
     def _encode(self, images: list[Image], cache: FeatureCache, progress: Progress) -> tuple[dict[str, str], str]:
         """Return path -> reason of those that cannot be read, and what the encoder ran on."""

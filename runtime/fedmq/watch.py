@@ -18,6 +18,8 @@ from fedmq.status import Status
 from fedmq.story import Story
 from fedmq.wanted import Wanted
 
+OVER = ("finishing", "done")
+
 
 def watch(run: Path, wanted: Wanted, every_s: float, once: bool, console: Console | None = None) -> None:
     """Show how the federation in this folder stands until it has finished; `once` shows it once.
@@ -53,7 +55,10 @@ def _follow(run: Path, story: Story, answer: Status, every_s: float, draw: Calla
         except AddressUnusable as error:
             missing = f"{error}; waiting for it to come back"
         story.advance()
-        if missing and (last := story.finished()) is not None:
+        last = story.finished()
+        if missing and last is None and answer["phase"] in OVER:
+            last = answer["version"]  # it had finished before it was started
+        if missing and last is not None:
             draw(answer, f"the federation has finished with version {last}")
             return answer
 

@@ -200,9 +200,11 @@ async def serving(ledger: Path, place: Place) -> AsyncIterator[tuple[Page, str]]
         yield page, place.url(runner.addresses[0][1])
     finally:
         telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        (ended,) = await asyncio.gather(telling, return_exceptions=True)
         await page.close()
         await runner.cleanup()
+        if isinstance(ended, Exception):
+            raise ended  # a defect of the page's, which did not end the federation
 
 
 async def _asset(request: web.Request) -> web.Response:

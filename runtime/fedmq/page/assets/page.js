@@ -25,7 +25,7 @@ export function size(count) {
   }
 }
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
-const seconds = (s) => (s < 10 ? `${s.toFixed(2)} s` : s < 100 ? `${s.toFixed(1)} s` : span(s));
+const seconds = (s) => (s < 0.001 ? "< 1 ms" : s < 0.1 ? `${(1000 * s).toPrecision(2)} ms` : s < 10 ? `${s.toFixed(2)} s` : s < 100 ? `${s.toFixed(1)} s` : span(s));
 const span = (s) => (s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : s < 129600 ? `${(s / 3600).toFixed(1)} h` : `${Math.round(s / 86400)} d`);
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 const now = () => Date.now() / 1000 + skew;
