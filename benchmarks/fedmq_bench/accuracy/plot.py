@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from fedmq.report.plots import STYLE
 from fedmq_bench.accuracy.table import Line, Row, parts, title
-from fedmq_bench.accuracy.ways import ZERO_SHOT
+from fedmq_bench.accuracy.ways import WAYS, ZERO_SHOT
 
 PANELS = {"held_out": "a domain that nobody has seen", "participants": "participants", "personal": "personal models"}
 MOST_BYTES = 4e9
@@ -34,7 +34,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 def _panel(axes: Axes, name: str, lines: Sequence[Line]) -> None:
     palette = mpl.colormaps["tab20"]
-    for at, line in enumerate(lines):
+    for line in lines:
+        at = list(WAYS).index(line.method)  # a way has one colour in all panels
         value, sent = line.figures[name], max(LEAST_BYTES, line.bytes_up)
         if value.mean is None:
             continue
@@ -47,5 +48,5 @@ def _panel(axes: Axes, name: str, lines: Sequence[Line]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(LEAST_BYTES / 1.6, MOST_BYTES)
     axes.xaxis.set_major_formatter(EngFormatter("B"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("up, a node, until there")
