@@ -280,6 +280,7 @@ def test_the_command_gives_a_row_per_way_fold_and_seed_once_a_table_and_a_plot(f
     assert told.startswith("zero-shot on drawn with drawn, domains, 2 nodes, art held out, seed 0: held out ")
     again = run("accuracy", *words)
     assert again.exit_code == 0, again.output
+    assert again.stdout == found.stdout[found.stdout.index("drawn, a node per domain") :]
     assert len(out.read_text().splitlines()) == len(rows)
     more = run("accuracy", *words[:-4], "--seeds", 1, "--split", "dirichlet", "--nodes", 6, "--out", out)
     assert more.exit_code == 0, more.output

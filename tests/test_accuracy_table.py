@@ -36,6 +36,11 @@ def test_of_a_run_that_was_measured_again_the_newest_row_counts() -> None:
     assert (line.figures["held_out"], line.runs) == (Figure(0.9), 1)
 
 
+def test_a_seed_of_which_folds_are_missing_is_left_out() -> None:
+    ((_, (line,)),) = table.parts(ROWS[:3]).items()
+    assert (line.figures["held_out"].mean, line.seeds, line.runs) == (0.5, 1, 2)
+
+
 def test_a_page_calls_a_stand_in_one_and_names_who_ends_below_zero_shot() -> None:
     text = table.markdown(ROWS)
     assert text.startswith("**pacs, a node per domain, features of MobileNetV2 (a stand-in, not CLIP)**")

@@ -285,10 +285,11 @@ def accuracy(
     )
     found: list[rows.Row] = []
     rows.publish(rows.noted(measuring.measure(plan, _say), found), machine.context(_typed(ctx), 0), outlet)
-    if not as_json and found:
-        table.show(found)
+    whole = [row for row in [*before, *found] if plan.covers(row)]
+    if not as_json:
+        table.show(whole)
     if plot is not None:
-        plots.draw([*before, *found], plot)
+        plots.draw(whole, plot)
 
 
 @bench.command()

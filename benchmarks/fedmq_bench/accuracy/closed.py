@@ -80,5 +80,4 @@ def _heads(settings: Settings, totals: Totals, text: Float) -> Iterator[tuple[Se
 
 
 def _lapack(matrix: Float, right: Float, lift: float) -> tuple[Float, float]:
-    found = np.linalg.solve(matrix + lift * np.eye(len(matrix)), right)
-    return found.astype(np.float64, copy=False), lift
+    return np.asarray(np.linalg.solve(matrix + lift * np.eye(len(matrix)), right), np.float64), lift

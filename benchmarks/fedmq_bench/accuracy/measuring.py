@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -40,6 +41,11 @@ class Plan:
     overrides: Sequence[str] = ()
     transductive: bool = False
     done: set[str] = field(default_factory=set)
+
+    def covers(self, row: Row) -> bool:
+        """Whether a row is of these data, split in this way."""
+        alpha = self.alpha if self.split == DIRICHLET else None
+        return (row["dataset"], row["split"], row["alpha"]) == (Path(self.data).stem, self.split, alpha)
 
 
 def measure(plan: Plan, say: Say) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,10 @@
 """The table: rows of several folds and seeds as one line per way.
 
-A seed's figure is the mean over folds; a line has the mean over seeds and, after the sign, their standard deviation.
+A seed's figure is the mean over folds; a line has the mean over seeds and, after the sign, their standard deviation. A
+seed of which folds are missing is left out, unless all are like that: domains differ by more than ways do.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -126,7 +128,14 @@ def failures(lines: Sequence[Line]) -> Iterator[str]:
             yield f"{_name(line)} ends below zero-shot, in so many of {line.runs} runs, on {nodes}"
 
 
+def _whole(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the seeds that have most folds."""
+    folds = Counter(row["seeds"][0] for row in rows)
+    return [row for row in rows if folds[row["seeds"][0]] == max(folds.values())]
+
+
 def _line(rows: Sequence[Row]) -> Line:
+    rows = _whole(rows)
     seeds = sorted({row["seeds"][0] for row in rows})
     figures = {}
     for name in FIGURES:
