@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import pytest
 import zmq
 import zmq.asyncio
 
+from fedmq.codec import Frame
 from fedmq.transports.pieces import split
 from fedmq_bench.scenario.draws import Draws
 from fedmq_bench.scenario.fleet import Member
@@ -20,9 +23,11 @@ from fedmq_bench.scenario.wire import Splitter, Unit, Wire
 from fedmq_bench.scenario.zmtp import Zmtp
 
 PATIENCE_S = 30.0
+GROUP = Group()
+Carry = Callable[[Host, str, Frame, float], tuple[Crossing, bool]]
 
 
-def host(group: Group = Group(), partitions: tuple[Partition, ...] = ()) -> Host:
+def host(group: Group = GROUP, partitions: tuple[Partition, ...] = ()) -> Host:
     member = Member("node-0", group, 0, "", 10, 1.0, None, 0.0, 0.0, partitions, Draws(0))
     return Host(member, None, 0, handshakes=0.0)
 
@@ -30,7 +35,7 @@ def host(group: Group = Group(), partitions: tuple[Partition, ...] = ()) -> Host
 def fed(splitter: Splitter, data: bytes, cuts: list[int]) -> list[Unit]:
     """Return what comes of it if it comes in pieces that end there."""
     edges = [0, *cuts, len(data)]
-    return [unit for start, end in zip(edges, edges[1:], strict=False) for unit in splitter.feed(data[start:end])]
+    return [unit for start, end in pairwise(edges) for unit in splitter.feed(data[start:end])]
 
 
 def zmtp_bytes(*messages: list[bytes]) -> bytes:
@@ -76,9 +81,7 @@ def test_frames_of_mqtt_are_the_publications_of_nodes_and_of_the_aggregator_howe
 class Ends:
     """Both ends of one wire, as sockets of ZeroMQ."""
 
-    def __init__(
-        self, carry: Callable[[Host, str, tuple[bytes, ...], float], tuple[Crossing, bool]], own: Host
-    ) -> None:
+    def __init__(self, carry: Carry, own: Host) -> None:
         self.context = zmq.asyncio.Context()
         self.router, self.dealer = self.context.socket(zmq.ROUTER), self.context.socket(zmq.DEALER)
         self.port = self.router.bind_to_random_port("tcp://127.0.0.1")
@@ -92,7 +95,7 @@ class Ends:
             lambda: clock() - began_at,
         )
 
-    async def __aenter__(self) -> "Ends":
+    async def __aenter__(self) -> Self:
         await self.wire.__aenter__()
         self.dealer.connect(f"tcp://127.0.0.1:{self.wire.port}")
         return self
@@ -102,7 +105,7 @@ class Ends:
         self.context.destroy(linger=0)
 
 
-def plainly(own: Host, direction: str, frame: tuple[bytes, ...], now: float) -> tuple[Crossing, bool]:
+def plainly(own: Host, direction: str, frame: Frame, now: float) -> tuple[Crossing, bool]:
     return own.carry(direction, frame, now), False
 
 
@@ -125,7 +128,7 @@ def test_a_frame_arrives_whole_and_when_the_plan_says_at_the_earliest() -> None:
 
 
 def test_what_is_sent_twice_arrives_twice() -> None:
-    def doubled(own: Host, direction: str, frame: tuple[bytes, ...], now: float) -> tuple[Crossing, bool]:
+    def doubled(own: Host, direction: str, frame: Frame, now: float) -> tuple[Crossing, bool]:
         return Crossing(now, (now, now + 0.01)), False
 
     async def main() -> list[list[bytes]]:
@@ -137,7 +140,7 @@ def test_what_is_sent_twice_arrives_twice() -> None:
 
 
 def test_an_upload_that_breaks_off_takes_its_connection_with_it_and_the_next_one_carries() -> None:
-    def broken_once(own: Host, direction: str, frame: tuple[bytes, ...], now: float) -> tuple[Crossing, bool]:
+    def broken_once(own: Host, direction: str, frame: Frame, now: float) -> tuple[Crossing, bool]:
         own.uploads += direction == UP
         breaks = own.uploads == 1
         return Crossing(now, () if breaks else (now,)), breaks

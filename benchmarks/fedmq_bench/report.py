@@ -242,7 +242,7 @@ def _scenario_agree(row: Row) -> Line:
     return Line(
         f"{row['preset']} under {row['policy']}, {row['nodes']} nodes over {row['link']}{_speed(row)}",
         f"{row['versions']} versions; goodput {equal}; application {_size(application['real'])}, "
-        f"{100 * row['application_off']:.2f} % off at most; the last after {ended['real']:.1f} s, "
+        f"{100 * row['application_off']:.2f} % off; the last after {ended['real']:.1f} s, "
         f"{ended['sim']:.1f} s in virtual time, {100 * row['time_off']:.1f} % off at most",
         target="agrees" if row["agrees"] else "agrees: missed",
     )

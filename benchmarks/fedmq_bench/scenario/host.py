@@ -21,7 +21,9 @@ from fedmq_nodes.trainer import Trainer
 
 PULL = np.float32(0.05)  # where nothing is trained: how far a delta goes back towards zero
 CALM = np.random.default_rng(0)  # handed to lanes on which nothing is drawn
-DISK_S = 0.01  # until what is written is on the disk, at either end
+DISK_S = (
+    0.02  # until what is written is on the disk, at either end: an update and its fsync, where others write as well
+)
 UP, DOWN = "up", "down"
 HANDSHAKES = 2.5  # one of TCP, one and a half of ZMTP: greetings in two pieces, then what each end is
 
@@ -30,6 +32,7 @@ class Host:
     """One node's machine, whatever process runs on it.
 
     handshakes              round trips until a new connection carries frames; 0 where real ones do that by themselves
+    disk_s                  until what is written is on its disk
     memory                  what its disk has
     trainings, uploads      how many there were, whatever process did them
     dies_at                 when the plan ends the process
@@ -37,13 +40,20 @@ class Host:
     closed_at               when the other end hears that the last process has gone
     """
 
-    def __init__(self, member: Member, trainer: Trainer | None, tests: int, handshakes: float = HANDSHAKES) -> None:
+    def __init__(
+        self,
+        member: Member,
+        trainer: Trainer | None,
+        tests: int,
+        handshakes: float = HANDSHAKES,
+        disk_s: float = DISK_S,
+    ) -> None:
         self.member, self.memory = member, Memory()
         self.node: Node | None = None
         self.away = member.away()
         self.sessions = self.trainings = self.uploads = 0
         self.dies_at, self.down_until, self.closed_at = FOREVER_S, 0.0, 0.0
-        self._trainer, self._tests = trainer, tests
+        self._trainer, self._tests, self._disk_s = trainer, tests, disk_s
         self._ways = {UP: member.group.up, DOWN: member.group.down}
         self._lanes = {name: Lane(way, member.cut_off()) for name, way in self._ways.items()}
         self._frames = dict.fromkeys(self._ways, 0)
@@ -110,8 +120,8 @@ class Host:
                     found = self._trainer.evaluate(version, params, personal)
                 return [(0.0, lambda at: node.evaluated(found, self.local(at)))]
             case Remember(memory):
-                self.memory = memory  # a death within a hundredth of a second is too rare to be told apart
-                return [(DISK_S, lambda at: node.remembered(memory, self.local(at)))]
+                self.memory = memory  # what dies meanwhile is told apart by nobody
+                return [(self._disk_s, lambda at: node.remembered(memory, self.local(at)))]
         return ()
 
     def _train(self, node: Node, version: int, params: Params, personal: Params | None) -> tuple[float, Event]:

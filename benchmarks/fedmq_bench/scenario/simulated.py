@@ -7,20 +7,22 @@ from typing import Any
 from fedmq_bench.scenario.case import THREADS, Case, fleet
 from fedmq_bench.scenario.data import Pool
 from fedmq_bench.scenario.form import Scenario
+from fedmq_bench.scenario.host import DISK_S
 from fedmq_bench.scenario.world import World
 from fedmq_nodes import task as tasks
 from fedmq_nodes.trainer import Trainer
 
 
-def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dict[str, Any]:
+def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True, disk_s: float = DISK_S) -> dict[str, Any]:
     """Run it, and return the row.
 
     pool       what there is to learn from: `data.pool` of the scenario's source
     trains     False leaves training out: what the system does, without what is learned
+    disk_s     until what is written is on a disk
     """
     began = perf_counter()
     case = Case.of(scenario, policy, pool, trains)
-    world = World(case.settings, case.job, case.fleet.plan, case.fleet.dealt, case.log, scenario.seed, trains)
+    world = World(case.settings, case.job, case.fleet.plan, case.fleet.dealt, case.log, scenario.seed, trains, disk_s)
     finished = world.run(case.time_s)
     figures = case.log.row(replace(world.aggregator.traffic), world.simulation.now, finished)
     return case.row("sim", figures, perf_counter() - began)

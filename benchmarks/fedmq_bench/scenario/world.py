@@ -38,6 +38,7 @@ class World:
     """One scenario under one policy.
 
     trains     whether nodes learn, or are only as slow as if they did
+    disk_s     until what is written is on a disk, at either end
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class World:
         log: RunLog,
         seed: int,
         trains: bool,
+        disk_s: float = DISK_S,
     ) -> None:
         self.settings, self._draws, self.log = settings, Draws(seed), log
+        self._disk_s = disk_s
         self._job, self._task = job, tasks.understand(job.task, job.arrays)
         self._weather, self.simulation = Weather(), Simulation(seed, self._carry, self._missed)
         self._patience_s = plan.patience_s
@@ -77,11 +80,11 @@ class World:
     def _host(self, member: Member, dealt: Dealt, trains: bool) -> Host:
         data = dealt.data
         if not trains:
-            return Host(member, None, 0)
+            return Host(member, None, 0, disk_s=self._disk_s)
         if member.attack is not None:
             data = replace(data, train=turned(member.attack, data.train, len(self._task.labels)))
         seed = int(self._draws.rng(member.name, "training").integers(2**31))
-        return Host(member, Trainer(self._task, data, seed), len(data.test))
+        return Host(member, Trainer(self._task, data, seed), len(data.test), disk_s=self._disk_s)
 
     def _await_spell(self, name: str, now: float) -> None:
         """Start the process, unless it is away now, and await the next time that it is."""
@@ -180,7 +183,7 @@ class World:
             return ()
         for entry in effect.entries:
             self.log.keep(entry)
-        return [(DISK_S, lambda now: self.aggregator.kept(effect.number, now))]
+        return [(self._disk_s, lambda now: self.aggregator.kept(effect.number, now))]
 
     def _perform(self, name: str, host: Host, node: Node) -> Perform:
         def perform(effect: Effect, now: float) -> Iterable[tuple[float, Event]]:
