@@ -27,12 +27,16 @@ def instantly(sender: str, receiver: str, frame: Frame, rng: Generator) -> Itera
 
 
 class Simulation:
-    """Cores by name, the events that await them, and the time."""
+    """Cores by name, the events that await them, and the time.
 
-    def __init__(self, seed: int, carry: Carry = instantly) -> None:
+    remembers     whether `logs` are kept; those of ten thousand nodes take more memory than they do
+    """
+
+    def __init__(self, seed: int, carry: Carry = instantly, remembers: bool = True) -> None:
         self.now = 0.0
         self.logs: list[tuple[float, str, Log]] = []
-        self._carry = carry
+        self.happened = 0  # events, so far
+        self._carry, self._remembers = carry, remembers
         self._rng = np.random.default_rng(seed)
         self._cores: dict[str, tuple[Core, Perform]] = {}
         self._events: list[tuple[float, int, str, Core, Event]] = []
@@ -69,6 +73,7 @@ class Simulation:
                 self.now = until_s
                 return
             self.now, _, name, core, event = heapq.heappop(self._events)
+            self.happened += 1
             if name in self._cores and self._cores[name][0] is core:
                 self._apply(name, event(self.now))
 
@@ -85,7 +90,8 @@ class Simulation:
                     for peer in [peer for peer in self._cores if peer != name]:
                         self._deliver(name, peer, effect.frame)
             elif isinstance(effect, Log):
-                self.logs.append((self.now, name, effect))
+                if self._remembers:
+                    self.logs.append((self.now, name, effect))
             else:
                 for delay_s, event in perform(effect, self.now):
                     self._schedule(self.now + delay_s, name, core, event)

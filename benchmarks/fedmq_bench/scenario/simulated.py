@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
+from fedmq.plan import Job
 from fedmq_bench.scenario import data as dealing
 from fedmq_bench.scenario import policies
 from fedmq_bench.scenario.data import Dealt, Pool
@@ -43,7 +44,6 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dic
     trains     False leaves training out: what the system does, without what is learned
     """
     began = perf_counter()
-    settings = policies.settings(scenario, policy)
     found = fleet(scenario, pool)
     job = tasks.job(pool.bundle, scenario.task, scenario.seed)
     gauge = None
@@ -53,11 +53,14 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dic
         torch.set_num_threads(THREADS)
         gauge = Gauge(tasks.understand(job.task, job.arrays), found.dealt, found.plan.stragglers)
     nodes = len(found.plan.members)
-    log = RunLog(found.plan, max(1, nodes // LOOKS), None if gauge is None else gauge.measure)
-    log.begin(job.params)
-    world = World(settings, job, found.plan, found.dealt, log, scenario.seed, trains)
-    finished = world.run(scenario.stop.updates_per_node * nodes, scenario.stop.time_s)
-    figures = log.row(replace(world.aggregator.traffic), world.simulation.now, finished)
+    updates, time_s = scenario.stop.updates_per_node * nodes, scenario.stop.time_s
+    if policy != policies.SYNC and updates:
+        time_s = time_s or _world(scenario, policies.SYNC, found, job, None).run(updates, 0.0).ended_s
+        updates = round(scenario.stop.others * updates)
+    world = _world(scenario, policy, found, job, gauge)
+    world.log.begin(job.params)
+    end = world.run(updates, time_s)
+    figures = world.log.row(replace(world.aggregator.traffic), end.ended_s, end.finished)
     return {
         "case": CASE,
         "preset": scenario.name,
@@ -67,9 +70,16 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dic
         "trained": trains,
         **figures,
         "zero_shot": None if gauge is None else gauge.zero_shot().accuracy,
-        "bars": log.bars,
+        "bars": world.log.bars,
         "wall_s": perf_counter() - began,
     }
+
+
+def _world(scenario: Scenario, policy: str, found: Fleet, job: Job, gauge: Gauge | None) -> World:
+    """Return a world to run; without a gauge nothing is trained in it."""
+    log = RunLog(found.plan, max(1, len(found.plan.members) // LOOKS), None if gauge is None else gauge.measure)
+    settings = policies.settings(scenario, policy)
+    return World(settings, job, found.plan, found.dealt, log, scenario.seed, gauge is not None)
 
 
 def training_s(scenario: Scenario, pool: Pool) -> float:

@@ -5,7 +5,7 @@ has. What is trained is trained when it is done, so that nobody trains for a pro
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -36,6 +36,14 @@ WEATHER = "weather"
 PATIENCE_S, PATIENCE = 600.0, 100.0  # without an accepted update, and as many times what a training usually takes
 
 
+@dataclass(frozen=True)
+class End:
+    """When a run ended, and whether it had come to what it was to; if not, nothing happened any more."""
+
+    ended_s: float
+    finished: bool
+
+
 class World:
     """One scenario under one policy.
 
@@ -55,7 +63,7 @@ class World:
         self.settings = replace(settings, start_nodes=max(settings.start_nodes, _present(plan)))
         self._draws, self.log = Draws(seed), log
         self._job, self._task = job, tasks.understand(job.task, job.arrays)
-        self._weather, self.simulation = Weather(), Simulation(seed, self._carry)
+        self._weather, self.simulation = Weather(), Simulation(seed, self._carry, remembers=False)
         self._usual_s = float(np.median([member.usual_s for member in plan.members.values()]))
         past = replace(Past.none(job.params), run="scenario")
         self.aggregator = Aggregator(self.settings, job, past, self._draws.rng("", "invitations"), 0.0)
@@ -66,8 +74,8 @@ class World:
             self.hosts[name] = self._host(member, dealt[name], trains)
             self._await_spell(name, 0.0)
 
-    def run(self, updates: int, time_s: float) -> bool:
-        """Go on until so many updates are accepted, or until then if that is not 0; return whether it came to that."""
+    def run(self, updates: int, time_s: float) -> End:
+        """Go on until so many updates are accepted, or until then; 0 is no limit."""
         patience_s = PATIENCE_S + PATIENCE * self._usual_s
 
         def is_over() -> bool:
@@ -75,7 +83,8 @@ class World:
             return stalled or 0 < updates <= self.log.accepted.total()
 
         self.simulation.run(time_s or FOREVER_S, is_over)
-        return 0 < updates <= self.log.accepted.total() or 0 < time_s <= self.simulation.now
+        has_all = 0 < updates <= self.log.accepted.total()
+        return End(self.simulation.now, has_all or 0 < time_s <= self.simulation.now)
 
     # Machines
 
