@@ -80,12 +80,24 @@ def test_a_node_that_dies_in_its_task_comes_back_with_its_memory_and_nothing_cou
     assert row["participation_min"] >= 3
 
 
-def test_no_deadline_round_waits_a_tenth_longer_than_its_deadline(tmp_path: Path) -> None:
+def test_no_deadline_round_that_anybody_delivers_in_waits_a_tenth_longer_than_its_deadline(tmp_path: Path) -> None:
     slow = {"name": "slow", "count": 1, "compute": {"scale": 50.0}}
-    faults = {"count": 8, "drop": {"before_training": 0.2, "after_upload": 0.2}, "compute": {"scale": 0.5}}
+    faults = {"count": 9, "drop": {"before_training": 0.2, "after_upload": 0.2}, "compute": {"scale": 0.5}}
     found = scenery.scenario(tmp_path, faults, slow, policies={"deadline": {"rounds": {"deadline_s": 4.0}}})
     row = scenery.run(found, "deadline")
     assert 4.0 <= row["round_s"]["max"] <= 4.4
+
+
+def test_other_policies_have_the_time_of_sync_and_so_many_times_its_updates(tmp_path: Path) -> None:
+    slow = {"name": "slow", "count": 1, "compute": {"scale": 10.0}}
+    rows = [
+        scenery.run(scenery.scenario(tmp_path, {}, slow, stop={"updates_per_node": 5, "others": others}), policy)
+        for policy, others in (("sync", 2.0), ("fedasync", 2.0), ("fedasync", 100.0))
+    ]
+    assert [row["finished"] for row in rows] == [True] * 3
+    assert (rows[0]["accepted"], rows[1]["accepted"]) == (25, 50)
+    assert rows[2]["ended_s"] == pytest.approx(rows[0]["ended_s"])
+    assert rows[1]["ended_s"] < rows[0]["ended_s"]
 
 
 def test_who_joins_late_takes_part_and_who_leaves_is_not_waited_for(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from fedmq_bench.scenario.real import Over
 CASE = "scenario agree"
 NODES = 8
 APPLICATION, TIME = 0.02, 0.15  # of what virtual time says, by which a real run may differ
-SHORT = ("stop.updates_per_node=4",)
+SHORT = ("stop.updates_per_node=4", "stop.others=1.0")
 SLOWER_DISK_S, SEEDS = 0.05, 50
 # Goals of presets are for fleets of their own size.
 GOALS = {"fedbuff": {"rounds": {"goal": NODES // 2}}}

@@ -57,14 +57,17 @@ class Member:
 
     def train_s(self, index: int) -> float:
         """Return how long its training of this index takes."""
-        rng = self.draws.rng(self.name, "compute", index)
-        seconds = self.group.compute.draw(rng, self._known) * self.pace
+        compute = self.group.compute
+        if compute.dist == "constant":
+            seconds = compute.scale * self.pace
+        else:
+            seconds = compute.draw(self.draws.rng(self.name, "compute", index), self._known) * self.pace
         return seconds * self.examples if self.group.per_example else seconds
 
     @cached_property
     def usual_s(self) -> float:
         """How long a training usually takes."""
-        return fmean(self.train_s(index) for index in range(USUAL_OF))
+        return fmean(self.train_s(index) for index in range(1 if self.group.compute.dist == "constant" else USUAL_OF))
 
     @cached_property
     def _known(self) -> NDArray[np.float64] | None:

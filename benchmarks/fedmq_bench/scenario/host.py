@@ -21,9 +21,7 @@ from fedmq_nodes.trainer import Trainer
 
 PULL = np.float32(0.05)  # where nothing is trained: how far a delta goes back towards zero
 CALM = np.random.default_rng(0)  # handed to lanes on which nothing is drawn
-DISK_S = (
-    0.02  # until what is written is on the disk, at either end: an update and its fsync, where others write as well
-)
+DISK_S = 0.02  # until what is written is on the disk, at either end, where others write as well
 UP, DOWN = "up", "down"
 HANDSHAKES = 2.5  # one of TCP, one and a half of ZMTP: greetings in two pieces, then what each end is
 

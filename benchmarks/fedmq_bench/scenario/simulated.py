@@ -23,8 +23,8 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True, disk_s
     began = perf_counter()
     case = Case.of(scenario, policy, pool, trains)
     world = World(case.settings, case.job, case.fleet.plan, case.fleet.dealt, case.log, scenario.seed, trains, disk_s)
-    finished = world.run(case.time_s)
-    figures = case.log.row(replace(world.aggregator.traffic), world.simulation.now, finished)
+    end = world.run(case.time_s)
+    figures = case.log.row(replace(world.aggregator.traffic), end.ended_s, end.finished)
     return case.row("sim", figures, perf_counter() - began)
 
 

@@ -5,7 +5,7 @@ has. What is trained is trained when it is done, so that nobody trains for a pro
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from numpy.random import Generator
 
@@ -34,6 +34,14 @@ from fedmq_nodes.trainer import Trainer
 WEATHER = "weather"
 
 
+@dataclass(frozen=True)
+class End:
+    """When a run ended, and whether it had come to what it was to; if not, nothing happened any more."""
+
+    ended_s: float
+    finished: bool
+
+
 class World:
     """One scenario under one policy.
 
@@ -55,7 +63,8 @@ class World:
         self.settings, self._draws, self.log = settings, Draws(seed), log
         self._disk_s = disk_s
         self._job, self._task = job, tasks.understand(job.task, job.arrays)
-        self._weather, self.simulation = Weather(), Simulation(seed, self._carry, self._missed)
+        self._weather = Weather()
+        self.simulation = Simulation(seed, self._carry, self._missed, remembers=False)
         self._patience_s = plan.patience_s
         past = replace(Past.none(job.params), run="scenario")
         self.aggregator = Aggregator(self.settings, job, past, self._draws.rng("", "invitations"), 0.0)
@@ -66,14 +75,14 @@ class World:
             self.hosts[name] = self._host(member, dealt[name], trains)
             self._await_spell(name, 0.0)
 
-    def run(self, time_s: float) -> bool:
-        """Go on until the log is over, or until then if that is not 0; return whether it came to that."""
+    def run(self, time_s: float) -> End:
+        """Go on until the log is over, or until then; 0 is no limit."""
 
         def is_over() -> bool:
             return self.log.is_over or self.simulation.now - self.log.changed_at > self._patience_s
 
         self.simulation.run(time_s or FOREVER_S, is_over)
-        return self.log.is_over or 0 < time_s <= self.simulation.now
+        return End(self.simulation.now, self.log.is_over or 0 < time_s <= self.simulation.now)
 
     # Machines
 
