@@ -27,7 +27,7 @@ def for_real(what: Scenario, policy: str = "sync", trains: bool = False, over: O
 def test_eight_nodes_of_a_preset_take_the_same_bytes_in_both_engines(preset: str, tmp_path: Path) -> None:
     short = ["stop.updates_per_node=2", "stop.others=1.0", f"data.source={scenery.features(tmp_path)}"]
     found = agree.resized(file.read(preset, short))
-    row = agree.agreement(found, "sync", data.pool(found.data.source, silent), Over.ZMQ, silent)
+    row = agree.agreement(found, "sync", data.pool(found.data.source, silent), silent)
     assert (row["versions"], row["nodes"], row["goodput_equal"]) == (2, 8, True)
     assert row["application_off"] <= agree.APPLICATION
 

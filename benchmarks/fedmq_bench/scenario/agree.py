@@ -14,7 +14,6 @@ from fedmq_bench.harness import Say
 from fedmq_bench.scenario import real, simulated
 from fedmq_bench.scenario.data import Pool
 from fedmq_bench.scenario.form import Group, Scenario
-from fedmq_bench.scenario.real import Over
 
 CASE = "scenario agree"
 NODES = 8
@@ -56,11 +55,11 @@ def steady(scenario: Scenario, policy: str, pool: Pool) -> tuple[Scenario, dict[
     raise ConfigInvalid(f"{scenario.name} under {policy}: none of {SEEDS} seeds bears a disk of {SLOWER_DISK_S} s")
 
 
-def agreement(scenario: Scenario, policy: str, pool: Pool, over: Over, say: Say) -> dict[str, Any]:
+def agreement(scenario: Scenario, policy: str, pool: Pool, say: Say) -> dict[str, Any]:
     """Run it with both engines, without training, and return the row that says how far they are apart."""
     found, modelled = steady(scenario, policy, pool)
     say(f"{scenario.name}, {policy}: {modelled['versions']} versions, about {modelled['ended_s']:.0f} s in real time")
-    measured = real.run(found, policy, pool, trains=False, over=over)
+    measured = real.run(found, policy, pool, trains=False)
     same = {key: measured[key] for key in ("preset", "policy", "seed", "speed", "nodes", "link", "wall_s")}
     return {"case": CASE, **same, **_figures(modelled, measured)}
 

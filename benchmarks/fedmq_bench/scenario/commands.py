@@ -136,7 +136,6 @@ def agree(
     policy: Annotated[str, typer.Option("--policies", help="Under which policies.")] = "sync,fedbuff",
     speed: Speed = None,
     overrides: Overrides = None,
-    link: Link = "zmq",
     as_json: Json = False,
     keep: Annotated[bool, typer.Option("--keep", help="Append the rows to this checkout's results.")] = False,
     out: Out = None,
@@ -147,13 +146,12 @@ def agree(
     """
     from fedmq_bench import machine, rows
     from fedmq_bench.scenario import agree as agreeing
-    from fedmq_bench.scenario import data, file, policies, real
+    from fedmq_bench.scenario import data, file, policies
 
     few = [*agreeing.SHORT, *(overrides or [])]
     found = [agreeing.resized(file.read(what, _overridden(few, speed=speed))) for what in presets or file.presets()]
     cases = [(one, name) for one in found for name in policies.named(policy, one)]
-    over = real.Over.named(link)
-    made = (agreeing.agreement(one, name, data.pool(one.data.source, _say), over, _say) for one, name in cases)
+    made = (agreeing.agreement(one, name, data.pool(one.data.source, _say), _say) for one, name in cases)
     rows.publish(made, machine.context(typed(ctx), found[0].seed), rows.Outlet("agreement", as_json, keep, out))
 
 
