@@ -3,6 +3,8 @@
 Bytes are held to what they should be. Times depend on what else this machine does; `fedmq scenario agree` holds them.
 """
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import scenery
 from fedmq.errors import ConfigInvalid
 from fedmq_bench.scenario import agree, data, file, real, simulated, speed
 from fedmq_bench.scenario.form import Scenario
+from fedmq_bench.scenario.ground import Ground
 from fedmq_bench.scenario.real import Over
 
 
@@ -79,6 +82,22 @@ def test_an_aggregator_that_ends_without_a_plan_ends_the_run_with_what_it_said(t
     with pytest.raises(RuntimeError, match="limit is 300; raise limits.frame_bytes") as caught:
         for_real(found)
     assert any("logs and ledger are in" in note for note in caught.value.__notes__)
+
+
+def test_a_node_that_ends_without_a_plan_ends_the_run_with_what_it_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Ground.begin
+
+    async def begin_and_kill(ground: Ground) -> None:
+        await begin(ground)
+        process = ground._machines["node-1"].process
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(Ground, "begin", begin_and_kill)
+    with pytest.raises(RuntimeError, match="node-1 ended with code -9; its log ends: "):
+        for_real(scenery.scenario(tmp_path))
 
 
 def test_a_link_that_there_is_not_is_answered_with_those_that_there_are() -> None:
