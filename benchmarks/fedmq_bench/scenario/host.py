@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fedmq.core import Event
 from fedmq.delta import Arrays, Params
 from fedmq.effects import Effect, Evaluate, Prepare, Remember, Train
 from fedmq.memory import Memory
+from fedmq_bench.scenario.ahead import Ahead, Work
 from fedmq_bench.scenario.attacks import forged
 from fedmq_bench.scenario.fleet import Member, Phase
 from fedmq_bench.scenario.link import Crossing, Lane
@@ -33,13 +35,13 @@ class Host:
     down_until              no process is started before
     """
 
-    def __init__(self, member: Member, trainer: Trainer | None, tests: int) -> None:
+    def __init__(self, member: Member, trainer: Trainer | None, tests: int, ahead: Ahead | None = None) -> None:
         self.member, self.memory = member, Memory()
         self.node: Node | None = None
         self.away = member.away()
         self.sessions = self.trainings = self.uploads = 0
         self.dies_at, self.down_until = FOREVER_S, 0.0
-        self._trainer, self._tests = trainer, tests
+        self._trainer, self._tests, self._ahead = trainer, tests, ahead
         self._ways = {UP: member.group.up, DOWN: member.group.down}
         self._lanes = {name: Lane(way, member.cut_off()) for name, way in self._ways.items()}
         self._frames = dict.fromkeys(self._ways, 0)
@@ -73,13 +75,13 @@ class Host:
         crossing = self._lanes[direction].carry(size, max(now, self._cut_until), rng, broken_after)
         return crossing if crossing.left_at <= self.dies_at else replace(crossing, arrive_at=())
 
-    def perform(self, node: Node, effect: Effect) -> Iterable[tuple[float, Event]]:
+    def perform(self, node: Node, effect: Effect, now: float) -> Iterable[tuple[float, Event]]:
         """Do what a node asks for: seconds until it is done, and what to tell it then."""
         match effect:
             case Prepare():
                 return [(0.0, lambda at: node.prepared(self.member.examples, self._tests, self.local(at)))]
-            case Train(version, params, personal):
-                return [self._train(node, version, params, personal)]
+            case Train():
+                return [self._train(node, effect, now)]
             case Evaluate(version, params, personal):
                 found = Evaluated(version, 0, 0, 0.0)
                 if self._trainer is not None:
@@ -90,20 +92,25 @@ class Host:
                 return [(0.0, lambda at: node.remembered(memory, self.local(at)))]
         return ()
 
-    def _train(self, node: Node, version: int, params: Params, personal: Params | None) -> tuple[float, Event]:
+    def _train(self, node: Node, task: Train, now: float) -> tuple[float, Event]:
         """Train when it is due to be done: a process that dies before has not troubled anyone."""
         index, member = self.trainings, self.member
         self.trainings += 1
         took_s = member.train_s(index)
+        learn: Work = partial(self._learn, task)
+        if self._ahead is not None:
+            learn = self._ahead.plan(now + took_s, learn)
 
         def trained(at: float) -> list[Effect]:
-            if self._trainer is None:
-                shrunk = Params(Arrays(params.schema, params.flat - PULL * params.flat))
-                found = Trained(version, shrunk, member.examples, 1, 0.0)
-            else:
-                found = self._trainer.train(version, params, personal)
+            found = learn()
             if member.attack is not None:
-                found = forged(member.attack, params, found, member.draws.rng(member.name, "attack", index))
+                found = forged(member.attack, task.params, found, member.draws.rng(member.name, "attack", index))
             return node.trained(replace(found, train_s=took_s), self.local(at))
 
         return took_s, trained
+
+    def _learn(self, task: Train) -> Trained:
+        if self._trainer is not None:
+            return self._trainer.train(task.version, task.params, task.personal)
+        shrunk = Params(Arrays(task.params.schema, task.params.flat - PULL * task.params.flat))
+        return Trained(task.version, shrunk, self.member.examples, 1, 0.0)

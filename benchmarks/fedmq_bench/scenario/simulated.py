@@ -13,13 +13,12 @@ from fedmq_bench.scenario.fleet import Plan, plan
 from fedmq_bench.scenario.form import Scenario
 from fedmq_bench.scenario.gauge import Gauge
 from fedmq_bench.scenario.log import RunLog
-from fedmq_bench.scenario.world import World
+from fedmq_bench.scenario.world import World, single
 from fedmq_nodes import task as tasks
 from fedmq_nodes.trainer import Trainer
 
 CASE = "scenario run"
 LOOKS = 4  # times that versions are measured while as many updates come as there are nodes
-THREADS = 1  # of torch; several runs share the cores
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True) -> dic
     job = tasks.job(pool.bundle, scenario.task, scenario.seed)
     gauge = None
     if trains:
-        import torch
-
-        torch.set_num_threads(THREADS)
+        single()
         gauge = Gauge(tasks.understand(job.task, job.arrays), found.dealt, found.plan.stragglers)
     nodes = len(found.plan.members)
     updates, time_s = scenario.stop.updates_per_node * nodes, scenario.stop.time_s
@@ -84,9 +81,7 @@ def _world(scenario: Scenario, policy: str, found: Fleet, job: Job, gauge: Gauge
 
 def training_s(scenario: Scenario, pool: Pool) -> float:
     """Return how long a training of this scenario takes on this machine, by doing one of a node of middling size."""
-    import torch
-
-    torch.set_num_threads(THREADS)
+    single()
     dealt = sorted(fleet(scenario, pool).dealt.values(), key=lambda one: len(one.data.train))
     job = tasks.job(pool.bundle, scenario.task, scenario.seed)
     trainer = Trainer(tasks.understand(job.task, job.arrays), dealt[len(dealt) // 2].data, 0)
