@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from fedmq_bench import machine
 from fedmq_bench.harness import Say
-from fedmq_bench.scenario import case, file, policies
+from fedmq_bench.scenario import file, policies
 from fedmq_bench.scenario.data import Dealt
 from fedmq_bench.scenario.fleet import plan
 from fedmq_bench.scenario.log import RunLog
-from fedmq_bench.scenario.world import World
+from fedmq_bench.scenario.world import World, single
 from fedmq_models import bundle as bundles
 from fedmq_models.bundle import Bundle
 from fedmq_models.examples import Examples
@@ -52,9 +53,7 @@ class Size:
 def measure(size: Size, seed: int, say: Say) -> Iterator[dict[str, Any]]:
     """Yield the row of one size."""
     if size.trains:
-        import torch
-
-        torch.set_num_threads(case.THREADS)
+        single()
     began, began_cpu = perf_counter(), process_time()
     world = _world(size, seed)
     say(f"{size.nodes} nodes are there after {perf_counter() - began:.1f} s")
@@ -110,7 +109,7 @@ def _world(size: Size, seed: int) -> World:
     job = tasks.job(_bundle(), scenario.task, seed)
     log = RunLog(fleet, size.nodes, None)
     settings = replace(policies.settings(scenario, POLICY), start_nodes=size.nodes)
-    return World(settings, job, fleet, dealt, log, seed, size.trains)
+    return World(settings, job, fleet, dealt, log, seed, size.trains, machine.cores())
 
 
 def _dealt(size: Size, seed: int) -> dict[str, Dealt]:

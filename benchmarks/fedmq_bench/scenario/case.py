@@ -13,12 +13,11 @@ from fedmq_bench.scenario.fleet import Plan, plan
 from fedmq_bench.scenario.form import Scenario
 from fedmq_bench.scenario.gauge import Gauge
 from fedmq_bench.scenario.log import RunLog
-from fedmq_bench.scenario.world import World
+from fedmq_bench.scenario.world import World, single
 from fedmq_nodes import task as tasks
 
 CASE = "scenario run"
 LOOKS = 4  # times that versions are measured while as many updates come as there are nodes
-THREADS = 1  # of torch; several runs share the cores
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,7 @@ class Case:
             updates = round(faster.stop.others * updates)
         gauge = None
         if trains:
-            import torch
-
-            torch.set_num_threads(THREADS)
+            single()
             gauge = Gauge(tasks.understand(job.task, job.arrays), found.dealt, found.plan.stragglers)
         log = _log(found, updates, gauge)
         log.begin(job.params)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fedmq.core import Event
 from fedmq.delta import Arrays, Params
 from fedmq.effects import Effect, Evaluate, Prepare, Remember, Train
 from fedmq.memory import Memory
+from fedmq_bench.scenario.ahead import Ahead, Work
 from fedmq_bench.scenario.attacks import forged
 from fedmq_bench.scenario.fleet import Member, Phase
 from fedmq_bench.scenario.link import Crossing, Lane
@@ -43,6 +45,7 @@ class Host:
         member: Member,
         trainer: Trainer | None,
         tests: int,
+        ahead: Ahead | None = None,
         handshakes: float = HANDSHAKES,
         disk_s: float = DISK_S,
     ) -> None:
@@ -51,7 +54,7 @@ class Host:
         self.away = member.away()
         self.sessions = self.trainings = self.uploads = 0
         self.dies_at, self.down_until, self.closed_at = FOREVER_S, 0.0, 0.0
-        self._trainer, self._tests, self._disk_s = trainer, tests, disk_s
+        self._trainer, self._tests, self._ahead, self._disk_s = trainer, tests, ahead, disk_s
         self._ways = {UP: member.group.up, DOWN: member.group.down}
         self._lanes = {name: Lane(way, member.cut_off()) for name, way in self._ways.items()}
         self._frames = dict.fromkeys(self._ways, 0)
@@ -105,13 +108,13 @@ class Host:
         crossing = self._lanes[direction].carry(size, now, rng, broken_after)
         return crossing if crossing.left_at <= self.dies_at else replace(crossing, arrive_at=())
 
-    def perform(self, node: Node, effect: Effect) -> Iterable[tuple[float, Event]]:
+    def perform(self, node: Node, effect: Effect, now: float) -> Iterable[tuple[float, Event]]:
         """Do what a node asks for: seconds until it is done, and what to tell it then."""
         match effect:
             case Prepare():
                 return [(0.0, lambda at: node.prepared(self.member.examples, self._tests, self.local(at)))]
-            case Train(version, params, personal):
-                return [self._train(node, version, params, personal)]
+            case Train():
+                return [self._train(node, effect, now)]
             case Evaluate(version, params, personal):
                 found = Evaluated(version, 0, 0, 0.0)
                 if self._trainer is not None:
@@ -122,22 +125,27 @@ class Host:
                 return [(self._disk_s, lambda at: node.remembered(memory, self.local(at)))]
         return ()
 
-    def _train(self, node: Node, version: int, params: Params, personal: Params | None) -> tuple[float, Event]:
+    def _train(self, node: Node, task: Train, now: float) -> tuple[float, Event]:
         """Train when it is due to be done: a process that dies before has not troubled anyone."""
         index, member = self.trainings, self.member
         self.trainings += 1
         took_s = member.train_s(index)
+        learn: Work = partial(self._learn, task)
+        if self._ahead is not None:
+            learn = self._ahead.plan(now + took_s, learn)
 
         def trained(at: float) -> list[Effect]:
-            if self._trainer is None:
-                found = unlearned(version, params, member.examples)
-            else:
-                found = self._trainer.train(version, params, personal)
+            found = learn()
             if member.attack is not None:
-                found = forged(member.attack, params, found, member.draws.rng(member.name, "attack", index))
+                found = forged(member.attack, task.params, found, member.draws.rng(member.name, "attack", index))
             return node.trained(replace(found, train_s=took_s), self.local(at))
 
         return took_s, trained
+
+    def _learn(self, task: Train) -> Trained:
+        if self._trainer is None:
+            return unlearned(task.version, task.params, self.member.examples)
+        return self._trainer.train(task.version, task.params, task.personal)
 
 
 def unlearned(version: int, params: Params, examples: int) -> Trained:

@@ -18,6 +18,7 @@ from fedmq.past import Past
 from fedmq.plan import Job
 from fedmq.simulate import Perform, Simulation
 from fedmq.transports import AGGREGATOR
+from fedmq_bench.scenario.ahead import Ahead
 from fedmq_bench.scenario.attacks import turned
 from fedmq_bench.scenario.data import Dealt
 from fedmq_bench.scenario.draws import Draws
@@ -46,6 +47,7 @@ class World:
     """One scenario under one policy.
 
     trains     whether nodes learn, or are only as slow as if they did
+    threads    that train ahead of their time, where no state of a node would notice
     disk_s     until what is written is on a disk, at either end
     """
 
@@ -58,11 +60,14 @@ class World:
         log: RunLog,
         seed: int,
         trains: bool,
+        threads: int = 1,
         disk_s: float = DISK_S,
     ) -> None:
         self.settings, self._draws, self.log = settings, Draws(seed), log
         self._disk_s = disk_s
         self._job, self._task = job, tasks.understand(job.task, job.arrays)
+        stateless = not self._task.training.moon and self._task.pool is None
+        self._ahead = Ahead(threads, single) if trains and stateless and threads > 1 else None
         self._weather = Weather()
         self.simulation = Simulation(seed, self._carry, self._missed, remembers=False)
         self._patience_s = plan.patience_s
@@ -93,7 +98,7 @@ class World:
         if member.attack is not None:
             data = replace(data, train=turned(member.attack, data.train, len(self._task.labels)))
         seed = int(self._draws.rng(member.name, "training").integers(2**31))
-        return Host(member, Trainer(self._task, data, seed), len(data.test), disk_s=self._disk_s)
+        return Host(member, Trainer(self._task, data, seed), len(data.test), self._ahead, disk_s=self._disk_s)
 
     def _await_spell(self, name: str, now: float) -> None:
         """Start the process, unless it is away now, and await the next time that it is."""
@@ -200,6 +205,13 @@ class World:
                 host.trainings += 1
                 self._drop_out(name, now)
                 return ()
-            return host.perform(node, effect)
+            return host.perform(node, effect, now)
 
         return perform
+
+
+def single() -> None:
+    """Have PyTorch use one core in this thread; several of them share the machine."""
+    import torch
+
+    torch.set_num_threads(1)
