@@ -5,7 +5,7 @@ sockets, or of its disk. Goodput and time are compared version by version, as ma
 the last one, because a version that is sent to a node counts as soon as it is sent, before a commit or after it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,17 @@ from fedmq_bench.scenario.form import Group, Scenario
 CASE = "scenario agree"
 NODES = 8
 APPLICATION, TIME = 0.02, 0.15  # of what virtual time says, by which a real run may differ
+HEADINGS = (
+    "preset",
+    "policy",
+    "seed",
+    "speed",
+    "versions",
+    "goodput, equal",
+    "application",
+    "last version, real and virtual",
+    "time off, at most",
+)
 SHORT = ("stop.updates_per_node=4", "stop.others=1.0")
 SLOWER_DISK_S, SEEDS = 0.05, 50
 # Goals of presets are for fleets of their own size.
@@ -62,6 +73,32 @@ def agreement(scenario: Scenario, policy: str, pool: Pool, say: Say) -> dict[str
     measured = real.run(found, policy, pool, trains=False)
     same = {key: measured[key] for key in ("preset", "policy", "seed", "speed", "nodes", "link", "wall_s")}
     return {"case": CASE, **same, **_figures(modelled, measured)}
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the newest row of each preset and policy as a Markdown table."""
+    newest = {(row["preset"], row["policy"]): row for row in rows}
+    lines = [f"| {' | '.join(HEADINGS)} |", f"| {' | '.join('---' for _ in HEADINGS)} |"]
+    return "\n".join(lines + [_line(newest[key]) for key in sorted(newest)])
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    goodput, ended = row["goodput"], row["ended"]
+    equal = (
+        f"{goodput['real']:,} B" if row["goodput_equal"] else f"{goodput['sim']:,} B, {goodput['real']:,} B for real"
+    )
+    cells = (
+        row["preset"],
+        row["policy"],
+        row["seed"],
+        f"{row['speed']:g}",
+        row["versions"],
+        equal,
+        f"{row['application']['real']:,} B, {100 * row['application_off']:.3f} % off",
+        f"{ended['real']:.1f} s, {ended['sim']:.1f} s",
+        f"{100 * row['time_off']:.1f} %{'' if row['agrees'] else ': missed'}",
+    )
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _figures(modelled: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,11 @@ class Member:
     def _known(self) -> NDArray[np.float64] | None:
         return None if self.group.compute.file is None else self.group.compute.numbers()
 
+    @property
+    def training_seed(self) -> int:
+        """What the order of its examples is drawn from."""
+        return int(self.draws.rng(self.name, "training").integers(2**31))
+
     def drops(self, phase: Phase, index: int) -> bool:
         """Whether it drops out in this phase of its task, or upload, of this index."""
         return self.draws.chance(getattr(self.group.drop, phase), self.name, phase, index)

@@ -176,6 +176,7 @@ class Ground:
                 self._loop.call_soon_threadsafe(self._hear, machine, process, ours.recv())
         except (EOFError, ConnectionResetError):
             process.join()
+            ours.close()
             self._loop.call_soon_threadsafe(self._ended, machine, process)
 
     def _hear(self, machine: Machine, process: BaseProcess, said: object) -> None:

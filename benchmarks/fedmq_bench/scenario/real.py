@@ -24,7 +24,6 @@ from fedmq_bench.scenario import recorded
 from fedmq_bench.scenario.case import Case
 from fedmq_bench.scenario.data import Pool
 from fedmq_bench.scenario.device import Role
-from fedmq_bench.scenario.draws import Draws
 from fedmq_bench.scenario.form import Scenario
 from fedmq_bench.scenario.ground import Ground
 from fedmq_bench.scenario.host import UP, Host
@@ -103,8 +102,7 @@ async def _run(case: Case, settings: Federation, folder: Path, over: Over) -> di
             await stack.enter_async_context(wire)
             address = f"{scheme}://{LOOPBACK}:{wire.port}"
             data = _compact(case.fleet.dealt[name].data) if trains else None
-            seed = int(Draws(case.scenario.seed).rng(name, "training").integers(2**31))
-            ground.add(host, Role(member, settings.federation, case.job, address, data, seed, folder))
+            ground.add(host, Role(member, settings.federation, case.job, address, data, folder))
         stack.push_async_callback(ground.end)
         await ground.begin()
         began_at = time.time() - ground.clock()

@@ -97,8 +97,8 @@ class World:
             return Host(member, None, 0, disk_s=self._disk_s)
         if member.attack is not None:
             data = replace(data, train=turned(member.attack, data.train, len(self._task.labels)))
-        seed = int(self._draws.rng(member.name, "training").integers(2**31))
-        return Host(member, Trainer(self._task, data, seed), len(data.test), self._ahead, disk_s=self._disk_s)
+        trainer = Trainer(self._task, data, member.training_seed)
+        return Host(member, trainer, len(data.test), self._ahead, disk_s=self._disk_s)
 
     def _await_spell(self, name: str, now: float) -> None:
         """Start the process, unless it is away now, and await the next time that it is."""
