@@ -12,6 +12,7 @@ import pytest
 
 import scenery
 from fedmq.errors import ConfigInvalid
+from fedmq_bench.rows import RESULTS, read_file
 from fedmq_bench.scenario import agree, data, file, real, simulated, speed
 from fedmq_bench.scenario.form import Scenario
 from fedmq_bench.scenario.ground import Ground
@@ -103,6 +104,38 @@ def test_a_node_that_ends_without_a_plan_ends_the_run_with_what_it_said(
 def test_a_link_that_there_is_not_is_answered_with_those_that_there_are() -> None:
     with pytest.raises(ConfigInvalid, match="--link is 'pigeon'; there are zmq, mqtt"):
         Over.named("pigeon")
+
+
+# Agreement
+
+
+def commits(*found: tuple[float, int, int]) -> dict[str, Any]:
+    return {"commits": list(found)}
+
+
+@pytest.mark.parametrize(
+    ("real_one", "agrees"),
+    [
+        (((1.1, 100, 1000), (2.2, 200, 2030)), True),
+        (((1.2, 100, 1000), (2.2, 200, 2030)), False),  # the first version came a fifth later
+        (((1.0, 101, 1000), (2.0, 200, 2000)), False),  # a byte of goodput
+        (((1.0, 100, 1000), (2.0, 200, 2050)), False),  # 2.5 % of all bytes
+        ((), False),
+    ],
+)
+def test_two_runs_agree_if_goodput_is_equal_and_time_and_bytes_are_near(
+    real_one: tuple[tuple[float, int, int], ...], agrees: bool
+) -> None:
+    modelled = commits((1.0, 100, 1000), (2.0, 200, 2000), (3.0, 300, 3000))
+    assert agree._figures(modelled, commits(*real_one))["agrees"] is agrees
+
+
+def test_the_page_has_the_table_of_the_rows_that_are_kept_and_every_preset_agrees_in_it() -> None:
+    rows = list(read_file(RESULTS / "agreement.jsonl"))
+    assert agree.table(rows) in (Path(__file__).parents[1] / "docs" / "scenarios.md").read_text()
+    newest = {(row["preset"], row["policy"]): row["agrees"] for row in rows}
+    assert {preset for preset, _ in newest} == set(file.presets())
+    assert all(newest.values())
 
 
 # Sizes and speeds
