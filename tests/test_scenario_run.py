@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 import scenery
-from fedmq_bench.scenario import policies
+from fedmq_bench.scenario import data, policies
+from fedmq_bench.scenario.case import Case
+from fedmq_bench.scenario.world import World
 
 POLICIES = tuple(policies.POLICIES)
 EVERYTHING: dict[str, Any] = {
@@ -38,6 +40,20 @@ def test_the_same_seed_gives_the_same_row_to_the_bit_through_all_weather_at_once
 def test_another_seed_gives_other_versions(tmp_path: Path) -> None:
     rows = [scenery.run(scenery.scenario(tmp_path, EVERYTHING, seed=seed)) for seed in (0, 1)]
     assert len(set(scenery.digests(rows))) == 2
+
+
+def test_trainings_ahead_of_their_time_give_the_same_bits_and_die_with_their_process(tmp_path: Path) -> None:
+    found = scenery.scenario(tmp_path, EVERYTHING)
+    pool = data.pool(found.data.source, lambda _line: None)
+    rows = []
+    for threads in (1, 3):
+        case = Case.of(found, "quorum", pool, trains=True)
+        plan, dealt, log = case.fleet.plan, case.fleet.dealt, case.log
+        world = World(case.settings, case.job, plan, dealt, log, found.seed, trains=True, threads=threads)
+        end = world.run(case.time_s)
+        rows.append(log.row(world.aggregator.traffic, end.ended_s, end.finished))
+    assert rows[0] == rows[1]
+    assert rows[0]["finished"]
 
 
 def test_without_training_time_and_bytes_are_what_they_are_with_it(tmp_path: Path) -> None:
@@ -80,12 +96,24 @@ def test_a_node_that_dies_in_its_task_comes_back_with_its_memory_and_nothing_cou
     assert row["participation_min"] >= 3
 
 
-def test_no_deadline_round_waits_a_tenth_longer_than_its_deadline(tmp_path: Path) -> None:
+def test_no_deadline_round_that_anybody_delivers_in_waits_a_tenth_longer_than_its_deadline(tmp_path: Path) -> None:
     slow = {"name": "slow", "count": 1, "compute": {"scale": 50.0}}
-    faults = {"count": 8, "drop": {"before_training": 0.2, "after_upload": 0.2}, "compute": {"scale": 0.5}}
+    faults = {"count": 9, "drop": {"before_training": 0.2, "after_upload": 0.2}, "compute": {"scale": 0.5}}
     found = scenery.scenario(tmp_path, faults, slow, policies={"deadline": {"rounds": {"deadline_s": 4.0}}})
     row = scenery.run(found, "deadline")
     assert 4.0 <= row["round_s"]["max"] <= 4.4
+
+
+def test_other_policies_have_the_time_of_sync_and_so_many_times_its_updates(tmp_path: Path) -> None:
+    slow = {"name": "slow", "count": 1, "compute": {"scale": 10.0}}
+    rows = [
+        scenery.run(scenery.scenario(tmp_path, {}, slow, stop={"updates_per_node": 5, "others": others}), policy)
+        for policy, others in (("sync", 2.0), ("fedasync", 2.0), ("fedasync", 100.0))
+    ]
+    assert [row["finished"] for row in rows] == [True] * 3
+    assert (rows[0]["accepted"], rows[1]["accepted"]) == (25, 50)
+    assert rows[2]["ended_s"] == pytest.approx(rows[0]["ended_s"])
+    assert rows[1]["ended_s"] < rows[0]["ended_s"]
 
 
 def test_who_joins_late_takes_part_and_who_leaves_is_not_waited_for(tmp_path: Path) -> None:

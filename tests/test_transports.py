@@ -15,7 +15,7 @@ from fedmq import keys
 from fedmq.codec import Frame, Limits
 from fedmq.errors import AddressUnusable
 from fedmq.login import Login
-from fedmq.transports import Link
+from fedmq.transports import AGGREGATOR, GONE, Link
 from fedmq.transports.memory import MemoryHub
 from fedmq.transports.mqtt import MqttHub, MqttLink
 from fedmq.transports.zmq import ZmqHub, ZmqLink
@@ -174,6 +174,20 @@ def test_a_peer_that_never_reads_cannot_grow_the_aggregators_queue(kind: str, tm
             assert sent < 1000
 
     run(kind, tmp_path, scenario)
+
+
+def test_a_node_is_told_at_once_that_its_connection_broke(tmp_path: Path) -> None:
+    async def main() -> None:
+        hub = ZmqHub.bind("tcp://127.0.0.1:*", Limits())
+        link = ZmqLink.connect(hub.address, "edge-7", Limits())
+        async with asyncio.timeout(PATIENCE_S):
+            await push(link, AGGREGATOR, (b"head",))
+            await hub.recv()
+            await hub.close()
+            assert await link.recv() == [(AGGREGATOR, GONE)]
+            await link.close()
+
+    asyncio.run(main())
 
 
 def test_a_node_without_an_enrolled_key_is_not_heard(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def _scenario_agree(row: Row) -> Line:
     return Line(
         f"{row['preset']} under {row['policy']}, {row['nodes']} nodes over {row['link']}{_speed(row)}",
         f"{row['versions']} versions; goodput {equal}; application {_size(application['real'])}, "
-        f"{100 * row['application_off']:.2f} % off at most; the last after {ended['real']:.1f} s, "
+        f"{100 * row['application_off']:.2f} % off; the last after {ended['real']:.1f} s, "
         f"{ended['sim']:.1f} s in virtual time, {100 * row['time_off']:.1f} % off at most",
         target="agrees" if row["agrees"] else "agrees: missed",
     )
@@ -254,6 +254,21 @@ def _scenario_agree(row: Row) -> Line:
 
 def _speed(row: Row) -> str:
     return "" if row["speed"] == 1 else f", at {row['speed']:g} times the speed"
+
+
+def _scale(row: Row) -> Line:
+    what = f"{row['codec']} updates {'from ' + str(row['examples']) + ' images' if row['trained'] else 'generated'}"
+    if row["trained"]:
+        value, aim = row["per_1000_s"], Target(8.0, unit="s per 1,000 node-rounds")
+        said = f"{value:.1f} s per 1,000 node-rounds ({row['per_1000_cpu_s']:.1f} s of processor time)"
+    else:
+        value, aim = row["wall_s"], Target(60.0, unit="s")
+        said = f"{value:.0f} s in all ({row['cpu_s']:.0f} s of processor time), {row['events_per_s']:,.0f} events/s"
+    return Line(
+        f"{row['nodes']:,} simulated nodes, {row['versions']} versions, {row['updates']:,} {what}",
+        f"{said}, {row['node_rounds_per_s']:,.0f} node-rounds/s, {row['peak_rss_bytes'] / 1e9:.2f} GB",
+        target=aim.verdict(value),
+    )
 
 
 def _startup(row: Row) -> Line:
@@ -288,6 +303,7 @@ _CASES: Mapping[str, _Case] = {
     "scenario run": _Case(_scenario_run, ("preset", "policy", "engine", "seed", "speed", "trained")),
     "scenario compare": _Case(_scenario_compare, ("preset", "policy", "engine", "seed")),
     "scenario agree": _Case(_scenario_agree, ("preset", "policy", "link", "seed")),
+    "scale": _Case(_scale, ("nodes", "versions", "goal", "trained", "codec")),
     "startup": _Case(_startup),
 }
 

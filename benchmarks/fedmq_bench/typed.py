@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-OUTPUT = ("as_json", "keep", "out", "plot", "report")
+OUTPUT = ("as_json", "keep", "out", "plot", "report", "kept")
 
 
 def typed(ctx: typer.Context) -> str:

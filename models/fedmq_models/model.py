@@ -57,6 +57,8 @@ def loaded(how: Method, params: Mapping[str, Array], dim: int) -> "nn.Module":
     """Return a method's adapter with a copy of these params."""
     import torch
 
-    adapter = how.module(dim)
-    adapter.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in without(params).items()})
+    with torch.device("meta"):  # or torch would draw a start that nobody wants, which takes as long as two steps
+        adapter = how.module(dim)
+    values = {name: torch.from_numpy(value.copy()) for name, value in without(params).items()}
+    adapter.load_state_dict(values, assign=True)
     return adapter

@@ -11,7 +11,7 @@ from fedmq.session import Session, State
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 15.0
 # After a hello that the link could not take, which costs nobody anything: a connection is there in a few round trips.
-UNSENT_FIRST_RETRY_S, UNSENT_RETRY_S = 0.05, 2.0
+UNSENT_FIRST_RETRY_S, UNSENT_RETRY_S, UNSENT_GROWTH = 0.05, 2.0, 1.25
 SILENT_HEARTBEATS = 4  # so many without a word, and the link is taken for dead
 ANSWER_S = 30.0  # an update without a verdict for so long is asked about
 ANSWERED_PINGS = 2  # or after so many since it was sent: the link carries, and the second was sent behind the update
@@ -44,7 +44,7 @@ class Contact:
         """The link could not take the last hello."""
         self._retry_s = min(self._retry_s, UNSENT_RETRY_S)
         self._hello_at = min(self._hello_at, now + self._unsent_s * float(self._rng.uniform(0.75, 1.25)))
-        self._unsent_s = min(2 * self._unsent_s, UNSENT_RETRY_S)
+        self._unsent_s = min(UNSENT_GROWTH * self._unsent_s, UNSENT_RETRY_S)
 
     def welcomed(self, heartbeat_s: float, now: float) -> None:
         """The aggregator has answered."""

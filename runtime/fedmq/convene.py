@@ -69,8 +69,11 @@ class Convener:
             return
         if newest == 0 and round_.opened_at is None and self._roster.ready() < self._settings.start_nodes:
             return
+        places = len(self._roster.free) if policy.places is None else round_.places_left(policy.places)
+        if not places:
+            return
         chosen = list(self._roster.free)
-        if policy.places is not None and len(chosen) > (places := round_.places_left(policy.places)):
+        if len(chosen) > places:
             chosen = [chosen[i] for i in sorted(self._rng.choice(len(chosen), places, replace=False))]
         members = [self._roster.members[peer] for peer in chosen]
         self._post.assign(members)

@@ -109,6 +109,7 @@ class Roster:
         self._one_shot, self._forgotten = one_shot, forgotten
         self.members: dict[str, Member] = {}
         self.free: dict[str, None] = {}
+        self._able: set[str] = set()
 
     def recall(self, known: Known, now: float) -> Member:
         """Return a member as the ledger remembers it, who may come back."""
@@ -121,7 +122,12 @@ class Roster:
 
     def update_free(self, member: Member, newest: int) -> None:
         """Put the member among the free ones, or take it out, as its facts now say."""
-        can_train = member.connected and member.ready and member.examples > 0 and member.peer not in self._forgotten
+        is_able = member.connected and member.ready and member.examples > 0
+        if is_able:
+            self._able.add(member.peer)
+        else:
+            self._able.discard(member.peer)
+        can_train = is_able and member.peer not in self._forgotten
         is_heard = member.counted == member.session.number if self._one_shot else member.trained >= newest
         if can_train and member.task is None and not is_heard:
             self.free[member.peer] = None
@@ -138,4 +144,4 @@ class Roster:
 
     def ready(self) -> int:
         """How many nodes could train."""
-        return sum(m.connected and m.ready and m.examples > 0 for m in self.members.values())
+        return len(self._able)

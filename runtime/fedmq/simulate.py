@@ -27,18 +27,23 @@ def instantly(sender: str, receiver: str, frame: Frame, rng: Generator) -> Itera
 
 
 class Simulation:
-    """Cores by name, the events that await them, and the time."""
+    """Cores by name, the events that await them, and the time.
+
+    missed        told (sender, receiver) of a frame for a core that is not there
+    remembers     whether `logs` are kept; those of ten thousand nodes take more memory than they do
+    """
 
     def __init__(
-        self, seed: int, carry: Carry = instantly, missed: Callable[[str, str], None] = lambda _sender, _receiver: None
+        self,
+        seed: int,
+        carry: Carry = instantly,
+        missed: Callable[[str, str], None] = lambda _sender, _receiver: None,
+        remembers: bool = True,
     ) -> None:
-        """Begin at time 0.
-
-        missed     told (sender, receiver) of a frame for a core that is not there
-        """
         self.now = 0.0
         self.logs: list[tuple[float, str, Log]] = []
-        self._carry, self._missed = carry, missed
+        self.happened = 0  # events, so far
+        self._carry, self._missed, self._remembers = carry, missed, remembers
         self._rng = np.random.default_rng(seed)
         self._cores: dict[str, tuple[Core, Perform]] = {}
         self._events: list[tuple[float, int, str, Core, Event]] = []
@@ -75,6 +80,7 @@ class Simulation:
                 self.now = until_s
                 return
             self.now, _, name, core, event = heapq.heappop(self._events)
+            self.happened += 1
             if name in self._cores and self._cores[name][0] is core:
                 self._apply(name, event(self.now))
 
@@ -91,7 +97,8 @@ class Simulation:
                     for peer in [peer for peer in self._cores if peer != name]:
                         self._deliver(name, peer, effect.frame)
             elif isinstance(effect, Log):
-                self.logs.append((self.now, name, effect))
+                if self._remembers:
+                    self.logs.append((self.now, name, effect))
             else:
                 for delay_s, event in perform(effect, self.now):
                     self._schedule(self.now + delay_s, name, core, event)

@@ -13,11 +13,11 @@ from fedmq_bench.scenario.fleet import Plan, plan
 from fedmq_bench.scenario.form import Scenario
 from fedmq_bench.scenario.gauge import Gauge
 from fedmq_bench.scenario.log import RunLog
+from fedmq_bench.scenario.world import World, single
 from fedmq_nodes import task as tasks
 
 CASE = "scenario run"
 LOOKS = 4  # times that versions are measured while as many updates come as there are nodes
-THREADS = 1  # of torch; several runs share the cores
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Case:
 
     scenario     with its times as they are run, which may be faster than they stand in its file
     gauge        None where nothing is trained
+    time_s       when it is over; 0 is never
     """
 
     scenario: Scenario
@@ -50,31 +51,25 @@ class Case:
     job: Job
     log: RunLog
     gauge: Gauge | None
+    time_s: float
 
     @classmethod
     def of(cls, scenario: Scenario, policy: str, pool: Pool, trains: bool) -> "Case":
-        """Draw the fleet, and say what it learns under this policy."""
-        settings = speed.settings(policies.settings(scenario, policy), scenario.speed)
+        """Draw the fleet, and say what it learns under this policy, and for how long."""
         faster = speed.scenario(scenario)
-        found = fleet(faster, pool)
-        job = tasks.job(pool.bundle, scenario.task, scenario.seed)
+        found, job = fleet(faster, pool), tasks.job(pool.bundle, scenario.task, scenario.seed)
+        settings = _settings(faster, policy, found.plan)
+        updates, time_s = faster.stop.updates_per_node * len(found.plan.members), faster.stop.time_s
+        if policy != policies.SYNC and updates:
+            time_s = time_s or _sync_s(faster, found, job, updates)
+            updates = round(faster.stop.others * updates)
         gauge = None
         if trains:
-            import torch
-
-            torch.set_num_threads(THREADS)
+            single()
             gauge = Gauge(tasks.understand(job.task, job.arrays), found.dealt, found.plan.stragglers)
-        nodes = len(found.plan.members)
-        settings = replace(settings, start_nodes=max(settings.start_nodes, found.plan.present))
-        updates = scenario.stop.updates_per_node * nodes
-        log = RunLog(found.plan, max(1, nodes // LOOKS), None if gauge is None else gauge.measure, updates)
+        log = _log(found, updates, gauge)
         log.begin(job.params)
-        return cls(faster, policy, settings, found, job, log, gauge)
-
-    @property
-    def time_s(self) -> float:
-        """When it is over; 0 is never."""
-        return self.scenario.stop.time_s
+        return cls(faster, policy, settings, found, job, log, gauge, time_s)
 
     def row(self, engine: str, figures: Mapping[str, Any], wall_s: float) -> dict[str, Any]:
         """Return what is told of it, whichever engine ran it."""
@@ -91,3 +86,19 @@ class Case:
             "bars": self.log.bars,
             "wall_s": wall_s,
         }
+
+
+def _settings(scenario: Scenario, policy: str, whole: Plan) -> Federation:
+    found = speed.settings(policies.settings(scenario, policy), scenario.speed)
+    return replace(found, start_nodes=max(found.start_nodes, whole.present))
+
+
+def _log(found: Fleet, updates: int, gauge: Gauge | None) -> RunLog:
+    every = max(1, len(found.plan.members) // LOOKS)
+    return RunLog(found.plan, every, None if gauge is None else gauge.measure, updates)
+
+
+def _sync_s(scenario: Scenario, found: Fleet, job: Job, updates: int) -> float:
+    """Return how long sync takes for so many updates, in virtual time."""
+    settings, log = _settings(scenario, policies.SYNC, found.plan), _log(found, updates, None)
+    return World(settings, job, found.plan, found.dealt, log, scenario.seed, trains=False).run(0.0).ended_s

@@ -1,7 +1,7 @@
 """The commands of scenarios: what there are, one run, and policies compared."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -72,12 +72,16 @@ def run(
     found = file.read(what, _overridden(overrides, seed=seed, speed=speed))
     names = policies.named(policy, found)
     pool = data.pool(found.data.source, _say)
-    trains = not no_training
-    if real:
-        made = (reality.run(found, name, pool, trains, reality.Over.named(link)) for name in names)
-    else:
-        made = (simulated.run(found, name, pool, trains) for name in names)
-    rows.publish(made, machine.context(typed(ctx), found.seed), rows.Outlet("scenario", as_json, out=out))
+    over = reality.Over.named(link)
+
+    def made(name: str) -> dict[str, Any]:
+        if not real:
+            return simulated.run(found, name, pool, not no_training)
+        about_s = simulated.run(found, name, pool, trains=False)["ended_s"]
+        _say(f"{found.name} under {name}: about {about_s:.0f} s in real time")
+        return reality.run(found, name, pool, not no_training, over)
+
+    rows.publish(map(made, names), machine.context(typed(ctx), found.seed), rows.Outlet("scenario", as_json, out=out))
 
 
 @scenario.command()
@@ -136,7 +140,6 @@ def agree(
     policy: Annotated[str, typer.Option("--policies", help="Under which policies.")] = "sync,fedbuff",
     speed: Speed = None,
     overrides: Overrides = None,
-    link: Link = "zmq",
     as_json: Json = False,
     keep: Annotated[bool, typer.Option("--keep", help="Append the rows to this checkout's results.")] = False,
     out: Out = None,
@@ -147,14 +150,16 @@ def agree(
     """
     from fedmq_bench import machine, rows
     from fedmq_bench.scenario import agree as agreeing
-    from fedmq_bench.scenario import data, file, policies, real
+    from fedmq_bench.scenario import data, file, policies
 
     few = [*agreeing.SHORT, *(overrides or [])]
     found = [agreeing.resized(file.read(what, _overridden(few, speed=speed))) for what in presets or file.presets()]
     cases = [(one, name) for one in found for name in policies.named(policy, one)]
-    over = real.Over.named(link)
-    made = (agreeing.agreement(one, name, data.pool(one.data.source, _say), over, _say) for one, name in cases)
-    rows.publish(made, machine.context(typed(ctx), found[0].seed), rows.Outlet("agreement", as_json, keep, out))
+    made = (agreeing.agreement(one, name, data.pool(one.data.source, _say), _say) for one, name in cases)
+    told: list[rows.Row] = []
+    outlet = rows.Outlet("agreement", as_json, keep, out)
+    rows.publish(rows.noted(made, told), machine.context(typed(ctx), found[0].seed), outlet)
+    typer.echo(agreeing.table(told), err=as_json)
 
 
 def _runner(engine: str, address: str | None, processes: int) -> "Runner":

@@ -43,7 +43,6 @@ class Role:
 
     address     that its link has in fact
     data        None: it only seems to train, and is only as slow as if it did
-    seed        of its training
     folder      of its state; its log lies beside it
     """
 
@@ -52,7 +51,6 @@ class Role:
     job: Job
     address: str
     data: Data | None
-    seed: int
     folder: Path
 
     @property
@@ -151,7 +149,7 @@ class PlannedTrainer(Trainer):
     """A trainer that does what the plan says beside."""
 
     def __init__(self, rehearsed: Rehearsed, task: Task, data: Data, up: str) -> None:
-        super().__init__(task, data, rehearsed.role.seed, up)
+        super().__init__(task, data, rehearsed.role.member.training_seed, up)
         self._rehearsed = rehearsed
 
     def warm_up(self, threads: int) -> None:

@@ -57,18 +57,26 @@ class Member:
 
     def train_s(self, index: int) -> float:
         """Return how long its training of this index takes."""
-        rng = self.draws.rng(self.name, "compute", index)
-        seconds = self.group.compute.draw(rng, self._known) * self.pace
+        compute = self.group.compute
+        if compute.dist == "constant":
+            seconds = compute.scale * self.pace
+        else:
+            seconds = compute.draw(self.draws.rng(self.name, "compute", index), self._known) * self.pace
         return seconds * self.examples if self.group.per_example else seconds
 
     @cached_property
     def usual_s(self) -> float:
         """How long a training usually takes."""
-        return fmean(self.train_s(index) for index in range(USUAL_OF))
+        return fmean(self.train_s(index) for index in range(1 if self.group.compute.dist == "constant" else USUAL_OF))
 
     @cached_property
     def _known(self) -> NDArray[np.float64] | None:
         return None if self.group.compute.file is None else self.group.compute.numbers()
+
+    @property
+    def training_seed(self) -> int:
+        """What the order of its examples is drawn from."""
+        return int(self.draws.rng(self.name, "training").integers(2**31))
 
     def drops(self, phase: Phase, index: int) -> bool:
         """Whether it drops out in this phase of its task, or upload, of this index."""

@@ -175,9 +175,16 @@ class Partition:
 
 @dataclass(frozen=True)
 class Stop:
-    """A run is over after so many accepted updates per node, or so much time; 0 is no limit, one of them there is."""
+    """When a run is over; 0 is no limit.
+
+    updates_per_node     accepted, on average
+    others               policies other than sync may take so many times as many, but no more time than sync takes for
+                         its own: they spend them on fast nodes, and the slow ones need the time
+    time_s               in place of the time that sync takes
+    """
 
     updates_per_node: Count = 30
+    others: Annotated[float, Field(strict=True, ge=1, allow_inf_nan=False)] = 3.0
     time_s: Amount = 0.0
 
     def __post_init__(self) -> None:

@@ -2,8 +2,8 @@
 
 Every node is a process of its own, which is killed with SIGKILL where the plan ends it, and started again with the
 state that is on disk. Processes are forked from one that has loaded everything, and wait until they are to begin: what
-the plan takes for the beginning of a process is then its first frame, and not seconds of imports on a busy machine.
-Eight that each load torch would need 2.5 GB and keep two cores busy for half a minute.
+the plan takes for the beginning of a process is then its first greeting, and not seconds of imports on a busy machine.
+Eight that each loaded torch would take half a minute of processor time.
 """
 
 import asyncio
@@ -176,6 +176,7 @@ class Ground:
                 self._loop.call_soon_threadsafe(self._hear, machine, process, ours.recv())
         except (EOFError, ConnectionResetError):
             process.join()
+            ours.close()
             self._loop.call_soon_threadsafe(self._ended, machine, process)
 
     def _hear(self, machine: Machine, process: BaseProcess, said: object) -> None:

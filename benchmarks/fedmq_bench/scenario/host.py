@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fedmq.core import Event
 from fedmq.delta import Arrays, Params
 from fedmq.effects import Effect, Evaluate, Prepare, Remember, Train
 from fedmq.memory import Memory
+from fedmq_bench.scenario.ahead import Ahead, Work
 from fedmq_bench.scenario.attacks import forged
 from fedmq_bench.scenario.fleet import Member, Phase
 from fedmq_bench.scenario.link import Crossing, Lane
@@ -21,7 +23,7 @@ from fedmq_nodes.trainer import Trainer
 
 PULL = np.float32(0.05)  # where nothing is trained: how far a delta goes back towards zero
 CALM = np.random.default_rng(0)  # handed to lanes on which nothing is drawn
-DISK_S = 0.01  # until what is written is on the disk, at either end
+DISK_S = 0.02  # until what is written is on the disk, at either end, where others write as well
 UP, DOWN = "up", "down"
 HANDSHAKES = 2.5  # one of TCP, one and a half of ZMTP: greetings in two pieces, then what each end is
 
@@ -30,6 +32,7 @@ class Host:
     """One node's machine, whatever process runs on it.
 
     handshakes              round trips until a new connection carries frames; 0 where real ones do that by themselves
+    disk_s                  until what is written is on its disk
     memory                  what its disk has
     trainings, uploads      how many there were, whatever process did them
     dies_at                 when the plan ends the process
@@ -37,13 +40,21 @@ class Host:
     closed_at               when the other end hears that the last process has gone
     """
 
-    def __init__(self, member: Member, trainer: Trainer | None, tests: int, handshakes: float = HANDSHAKES) -> None:
+    def __init__(
+        self,
+        member: Member,
+        trainer: Trainer | None,
+        tests: int,
+        ahead: Ahead | None = None,
+        handshakes: float = HANDSHAKES,
+        disk_s: float = DISK_S,
+    ) -> None:
         self.member, self.memory = member, Memory()
         self.node: Node | None = None
         self.away = member.away()
         self.sessions = self.trainings = self.uploads = 0
         self.dies_at, self.down_until, self.closed_at = FOREVER_S, 0.0, 0.0
-        self._trainer, self._tests = trainer, tests
+        self._trainer, self._tests, self._ahead, self._disk_s = trainer, tests, ahead, disk_s
         self._ways = {UP: member.group.up, DOWN: member.group.down}
         self._lanes = {name: Lane(way, member.cut_off()) for name, way in self._ways.items()}
         self._frames = dict.fromkeys(self._ways, 0)
@@ -97,39 +108,44 @@ class Host:
         crossing = self._lanes[direction].carry(size, now, rng, broken_after)
         return crossing if crossing.left_at <= self.dies_at else replace(crossing, arrive_at=())
 
-    def perform(self, node: Node, effect: Effect) -> Iterable[tuple[float, Event]]:
+    def perform(self, node: Node, effect: Effect, now: float) -> Iterable[tuple[float, Event]]:
         """Do what a node asks for: seconds until it is done, and what to tell it then."""
         match effect:
             case Prepare():
                 return [(0.0, lambda at: node.prepared(self.member.examples, self._tests, self.local(at)))]
-            case Train(version, params, personal):
-                return [self._train(node, version, params, personal)]
+            case Train():
+                return [self._train(node, effect, now)]
             case Evaluate(version, params, personal):
                 found = Evaluated(version, 0, 0, 0.0)
                 if self._trainer is not None:
                     found = self._trainer.evaluate(version, params, personal)
                 return [(0.0, lambda at: node.evaluated(found, self.local(at)))]
             case Remember(memory):
-                self.memory = memory  # a death within a hundredth of a second is too rare to be told apart
-                return [(DISK_S, lambda at: node.remembered(memory, self.local(at)))]
+                self.memory = memory  # what dies meanwhile is told apart by nobody
+                return [(self._disk_s, lambda at: node.remembered(memory, self.local(at)))]
         return ()
 
-    def _train(self, node: Node, version: int, params: Params, personal: Params | None) -> tuple[float, Event]:
+    def _train(self, node: Node, task: Train, now: float) -> tuple[float, Event]:
         """Train when it is due to be done: a process that dies before has not troubled anyone."""
         index, member = self.trainings, self.member
         self.trainings += 1
         took_s = member.train_s(index)
+        learn: Work = partial(self._learn, task)
+        if self._ahead is not None:
+            learn = self._ahead.plan(now + took_s, learn)
 
         def trained(at: float) -> list[Effect]:
-            if self._trainer is None:
-                found = unlearned(version, params, member.examples)
-            else:
-                found = self._trainer.train(version, params, personal)
+            found = learn()
             if member.attack is not None:
-                found = forged(member.attack, params, found, member.draws.rng(member.name, "attack", index))
+                found = forged(member.attack, task.params, found, member.draws.rng(member.name, "attack", index))
             return node.trained(replace(found, train_s=took_s), self.local(at))
 
         return took_s, trained
+
+    def _learn(self, task: Train) -> Trained:
+        if self._trainer is None:
+            return unlearned(task.version, task.params, self.member.examples)
+        return self._trainer.train(task.version, task.params, task.personal)
 
 
 def unlearned(version: int, params: Params, examples: int) -> Trained:

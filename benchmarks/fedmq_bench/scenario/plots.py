@@ -12,7 +12,7 @@ from fedmq_bench.scenario.compare import Summary
 
 Row = Mapping[str, Any]
 
-COLOURS = ("#888888", "#8fb8de", "#3b7dd8", "#2a9d5c", "#e9a03b", "#d1495b", "#7a5195", "#444444")
+COLOURS = ("#888888", "#3b7dd8", "#2a9d5c", "#e9a03b", "#7a5195", "#d1495b", "#8fb8de", "#444444")
 GRID = 200
 MOST_NODES = 40  # in a timeline
 

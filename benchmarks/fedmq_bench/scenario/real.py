@@ -24,7 +24,6 @@ from fedmq_bench.scenario import recorded
 from fedmq_bench.scenario.case import Case
 from fedmq_bench.scenario.data import Pool
 from fedmq_bench.scenario.device import Role
-from fedmq_bench.scenario.draws import Draws
 from fedmq_bench.scenario.form import Scenario
 from fedmq_bench.scenario.ground import Ground
 from fedmq_bench.scenario.host import UP, Host
@@ -103,22 +102,23 @@ async def _run(case: Case, settings: Federation, folder: Path, over: Over) -> di
             await stack.enter_async_context(wire)
             address = f"{scheme}://{LOOPBACK}:{wire.port}"
             data = _compact(case.fleet.dealt[name].data) if trains else None
-            seed = int(Draws(case.scenario.seed).rng(name, "training").integers(2**31))
-            ground.add(host, Role(member, settings.federation, case.job, address, data, seed, folder))
+            ground.add(host, Role(member, settings.federation, case.job, address, data, folder))
         stack.push_async_callback(ground.end)
         await ground.begin()
         began_at = time.time() - ground.clock()
-        ended_at = await _until_over(case, settings.run, ground, began_at)
+        ended_at = await _until_over(case, settings.run, ground, aggregator, began_at)
     traffic = recorded.replayed(settings.run, case.log, began_at)
     case.log.sent_bytes = ground.sent_bytes
     return case.log.row(traffic, ended_at, case.log.is_over or 0 < case.time_s <= ended_at)
 
 
-async def _until_over(case: Case, run: Path, ground: Ground, began_at: float) -> float:
+async def _until_over(case: Case, run: Path, ground: Ground, aggregator: RunningFleet, began_at: float) -> float:
     """Wait until as many updates are accepted as are wanted, it is time, or nothing has come for too long; say when."""
-    patience_s, wanted = case.fleet.plan.patience_s, case.log.updates
+    patience_s, wanted, ended = case.fleet.plan.patience_s, case.log.updates, asyncio.ensure_future(aggregator.wait())
     while True:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.wait({ended}, timeout=LOOK_S)
+        if ended.done():
+            raise RuntimeError(f"the aggregator ended: {aggregator.last_words('aggregator')}")
         if ground.failure is not None:
             raise RuntimeError(ground.failure)
         now, accepted = ground.clock(), [at - began_at for at in recorded.accepted(run)]

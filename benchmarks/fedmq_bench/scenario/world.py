@@ -5,7 +5,7 @@ has. What is trained is trained when it is done, so that nobody trains for a pro
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from numpy.random import Generator
 
@@ -18,6 +18,7 @@ from fedmq.past import Past
 from fedmq.plan import Job
 from fedmq.simulate import Perform, Simulation
 from fedmq.transports import AGGREGATOR
+from fedmq_bench.scenario.ahead import Ahead
 from fedmq_bench.scenario.attacks import turned
 from fedmq_bench.scenario.data import Dealt
 from fedmq_bench.scenario.draws import Draws
@@ -34,10 +35,20 @@ from fedmq_nodes.trainer import Trainer
 WEATHER = "weather"
 
 
+@dataclass(frozen=True)
+class End:
+    """When a run ended, and whether it had come to what it was to; if not, nothing happened any more."""
+
+    ended_s: float
+    finished: bool
+
+
 class World:
     """One scenario under one policy.
 
     trains     whether nodes learn, or are only as slow as if they did
+    threads    that train ahead of their time, where no state of a node would notice
+    disk_s     until what is written is on a disk, at either end
     """
 
     def __init__(
@@ -49,10 +60,16 @@ class World:
         log: RunLog,
         seed: int,
         trains: bool,
+        threads: int = 1,
+        disk_s: float = DISK_S,
     ) -> None:
         self.settings, self._draws, self.log = settings, Draws(seed), log
+        self._disk_s = disk_s
         self._job, self._task = job, tasks.understand(job.task, job.arrays)
-        self._weather, self.simulation = Weather(), Simulation(seed, self._carry, self._missed)
+        stateless = not self._task.training.moon and self._task.pool is None
+        self._ahead = Ahead(threads, single) if trains and stateless and threads > 1 else None
+        self._weather = Weather()
+        self.simulation = Simulation(seed, self._carry, self._missed, remembers=False)
         self._patience_s = plan.patience_s
         past = replace(Past.none(job.params), run="scenario")
         self.aggregator = Aggregator(self.settings, job, past, self._draws.rng("", "invitations"), 0.0)
@@ -63,25 +80,25 @@ class World:
             self.hosts[name] = self._host(member, dealt[name], trains)
             self._await_spell(name, 0.0)
 
-    def run(self, time_s: float) -> bool:
-        """Go on until the log is over, or until then if that is not 0; return whether it came to that."""
+    def run(self, time_s: float) -> End:
+        """Go on until the log is over, or until then; 0 is no limit."""
 
         def is_over() -> bool:
             return self.log.is_over or self.simulation.now - self.log.changed_at > self._patience_s
 
         self.simulation.run(time_s or FOREVER_S, is_over)
-        return self.log.is_over or 0 < time_s <= self.simulation.now
+        return End(self.simulation.now, self.log.is_over or 0 < time_s <= self.simulation.now)
 
     # Machines
 
     def _host(self, member: Member, dealt: Dealt, trains: bool) -> Host:
         data = dealt.data
         if not trains:
-            return Host(member, None, 0)
+            return Host(member, None, 0, disk_s=self._disk_s)
         if member.attack is not None:
             data = replace(data, train=turned(member.attack, data.train, len(self._task.labels)))
-        seed = int(self._draws.rng(member.name, "training").integers(2**31))
-        return Host(member, Trainer(self._task, data, seed), len(data.test))
+        trainer = Trainer(self._task, data, member.training_seed)
+        return Host(member, trainer, len(data.test), self._ahead, disk_s=self._disk_s)
 
     def _await_spell(self, name: str, now: float) -> None:
         """Start the process, unless it is away now, and await the next time that it is."""
@@ -180,7 +197,7 @@ class World:
             return ()
         for entry in effect.entries:
             self.log.keep(entry)
-        return [(DISK_S, lambda now: self.aggregator.kept(effect.number, now))]
+        return [(self._disk_s, lambda now: self.aggregator.kept(effect.number, now))]
 
     def _perform(self, name: str, host: Host, node: Node) -> Perform:
         def perform(effect: Effect, now: float) -> Iterable[tuple[float, Event]]:
@@ -188,6 +205,13 @@ class World:
                 host.trainings += 1
                 self._drop_out(name, now)
                 return ()
-            return host.perform(node, effect)
+            return host.perform(node, effect, now)
 
         return perform
+
+
+def single() -> None:
+    """Have PyTorch use one core in this thread; several of them share the machine."""
+    import torch
+
+    torch.set_num_threads(1)
