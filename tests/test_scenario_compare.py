@@ -166,6 +166,7 @@ def test_processes_give_the_same_digests_as_one(tmp_path: Path) -> None:
     tasks = sweep.tasks(scenery.scenario(tmp_path), ["sync", "fedbuff"], 1)
     both = [sorted(found["digest"] for found in sweep.pooled(count)(tasks, silent)) for count in (1, 2)]
     assert both[0] == both[1]
+    assert list(sweep.pooled(2)([], silent)) == []
 
 
 def test_a_forecast_counts_each_run_with_its_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Advice: which policy to choose, in words, with its reasons and with what speaks against the others.
 
 First who leaves nobody out and gets there at all; of these, who is not worse for the stragglers; of these, the fastest,
-unless one that takes about as long needs clearly fewer bytes.
+unless one that takes about as long needs clearly fewer bytes. Fast is in times as fast as sync, seed by seed: the draws
+of a seed make more of a difference than the policy.
 """
 
 from collections.abc import Sequence
@@ -32,8 +33,8 @@ def advise(found: Sequence[Summary]) -> Advice:
     said = tuple(f"{name}: {why}." for name, why in against.items() if why)
     if not good:
         return Advice(None, ("No policy reaches 99 % of the synchronous accuracy and leaves nobody behind.", *said))
-    fastest = min(good, key=lambda one: _of(one, "time_to_99_s"))
-    near = [one for one in good if _of(one, "time_to_99_s") <= ABOUT * _of(fastest, "time_to_99_s")]
+    fastest = max(good, key=lambda one: _of(one, "times_as_fast"))
+    near = [one for one in good if ABOUT * _of(one, "times_as_fast") >= _of(fastest, "times_as_fast")]
     thrifty = min(near, key=lambda one: _of(one, "bytes_to_99"))
     chosen = thrifty if _of(thrifty, "bytes_to_99") <= FEWER * _of(fastest, "bytes_to_99") else fastest
     return Advice(chosen.policy, (*_reasons(chosen, fastest, sync), *said))

@@ -78,7 +78,7 @@ def pooled(processes: int) -> Runner:
         missing = list(wanted)
         for source in {task.scenario.data.source for task in missing}:
             data.pool(source, say)  # what is made once is made before several would make it
-        if processes == 1 or len(missing) == 1:
+        if processes == 1 or len(missing) <= 1:
             yield from map(run, missing)
             return
         with ProcessPoolExecutor(min(processes, len(missing)), get_context("spawn")) as pool:
