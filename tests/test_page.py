@@ -169,7 +169,7 @@ def test_a_thousand_nodes_are_shown_and_searched_and_a_change_reaches_the_page(l
         browser.until("document.querySelector('#rows tr').innerText.includes('its key was revoked')")
         browser.evaluate("document.querySelector('[data-state=encoding]').click()")
         browser.evaluate("Object.assign(document.getElementById('search'), {value: ''}).oninput()")
-        browser.until("document.querySelector('#rows .c-state').innerText === 'encoding 300/1200'")
+        browser.until("document.querySelector('#rows .c-state')?.innerText === 'encoding 300/1200'")
         browser.evaluate("document.getElementById('more').click()")
         browser.until("document.querySelectorAll('#rows tr').length > 60")
         assert browser.heard == []

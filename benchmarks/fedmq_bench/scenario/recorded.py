@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from fedmq.errors import LedgerUnusable
 from fedmq.journal import Entry, Traffic, UpdateEntry, VersionEntry
 from fedmq.messages import Code, Update
 from fedmq.record import LEDGER, Record, Row
@@ -11,11 +12,12 @@ from fedmq_bench.scenario.log import RunLog
 
 
 def accepted(run: Path) -> list[float]:
-    """Return when each accepted update was judged, in seconds since 1970; none while there is no ledger yet."""
-    if not (run / LEDGER).is_file():
+    """Return when each accepted update was judged, in seconds since 1970; none while the ledger is being made."""
+    try:
+        with Record.open(run / LEDGER) as record:
+            return [row["at"] for row in record.updates() if row["code"] == Code.ACCEPTED]
+    except LedgerUnusable:
         return []
-    with Record.open(run / LEDGER) as record:
-        return [row["at"] for row in record.updates() if row["code"] == Code.ACCEPTED]
 
 
 def replayed(run: Path, log: RunLog, began_at: float) -> Traffic:
