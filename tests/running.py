@@ -14,7 +14,7 @@ import toy
 from fedmq import control
 from fedmq.errors import AddressUnusable
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 LOOK_S = 0.02
 FEDERATION = """
 federation = "toy"

@@ -20,7 +20,7 @@ from fedmq.status import status
 from fedmq.story import Story
 from fedmq.wanted import Wanted
 from pair import Fleet, Worker, params
-from running import Running, command, fedmq, settle, wait
+from running import PATIENCE_S, Running, command, fedmq, settle, wait
 
 META = {"federation": "test", "feature_space": "a" * 64, "method": "fedclip"}
 
@@ -93,7 +93,7 @@ def test_a_pipe_is_told_lines_and_of_an_aggregator_that_went_and_came_back(
             wait(lambda: "no aggregator is running" in heard.read_text(), "that it is gone")
             running.start("--set", "stop.versions=3", "--set", "stop.finish_s=1.0")
             running.join("a")
-            assert watching.wait(120) == 0, heard.read_text()
+            assert watching.wait(PATIENCE_S) == 0, heard.read_text()
         finally:
             watching.kill()
             watching.wait()
