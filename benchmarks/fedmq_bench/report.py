@@ -72,7 +72,7 @@ def newest(rows: Iterable[Row]) -> list[Row]:
     """Return the newest row of each case and size, in the order in which cases and sizes are told."""
     found: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        if row["case"] in _CASES:
+        if row["case"] in _CASES and _CASES[row["case"]].tabled:
             key = (row["case"], *(row.get(name) for name in _CASES[row["case"]].sizes))
             if key not in found or found[key]["context"]["at"] <= row["context"]["at"]:
                 found[key] = row
@@ -261,10 +261,11 @@ def _startup(row: Row) -> Line:
 
 @dataclass(frozen=True)
 class _Case:
-    """How a case is told, and which of its keys make it another size."""
+    """How a case is told, which of its keys make it another size, and whether it stands in the table of all."""
 
     tell: Callable[[Row], Line]
     sizes: tuple[str, ...] = ()
+    tabled: bool = True
 
 
 _CASES: Mapping[str, _Case] = {
@@ -278,8 +279,8 @@ _CASES: Mapping[str, _Case] = {
     "memory": _Case(_memory, ("nodes", "codec")),
     "comm": _Case(_comm, ("dataset", "nodes", "codec", "direction", "link_mbps", "rtt_ms")),
     "baselines": _Case(_baselines, ("dataset", "method", "split", "seeds")),
-    "scenario run": _Case(_scenario_run, ("preset", "policy", "engine", "seed", "trained")),
-    "scenario compare": _Case(_scenario_compare, ("preset", "policy", "engine", "seed")),
+    "scenario run": _Case(_scenario_run, tabled=False),
+    "scenario compare": _Case(_scenario_compare, tabled=False),
     "scale": _Case(_scale, ("nodes", "versions", "goal", "trained", "codec")),
     "startup": _Case(_startup),
 }
