@@ -30,7 +30,6 @@ class Reached:
     bytes: float = math.inf
     up_goodput: float = math.inf
     updates: float = math.inf
-    stragglers: float = math.nan
 
 
 def require_sync(policies: Sequence[str]) -> None:
@@ -90,7 +89,7 @@ def reached(curve: Sequence[Mapping[str, float]], target: float) -> Reached:
     """Return the price of the first version measured that has this accuracy."""
     for point in curve:
         if point["accuracy"] >= target:
-            return Reached(point["at"], point["bytes"], point["up_goodput"], point["updates"], point["stragglers"])
+            return Reached(point["at"], point["bytes"], point["up_goodput"], point["updates"])
     return Reached()
 
 

@@ -7,7 +7,7 @@ import heapq
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import count, islice, takewhile
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +130,3 @@ def _alternating(draws: Draws, who: str, what: str, on_s: float, off_s: float) -
         off = at + float(rng.exponential(on_s))
         at = off + float(rng.exponential(off_s))
         yield off, at
-
-
-def until(spells: Iterable[Spell], at: float) -> list[Spell]:
-    """Return the spells that begin before this time, at most ten thousand."""
-    return list(islice(takewhile(lambda spell: spell[0] < at, spells), 10_000))
