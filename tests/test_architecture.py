@@ -57,7 +57,7 @@ KNOW_CORES = {"fedmq.door", "fedmq.serve", "fedmq.status", "fedmq_nodes.join"}
 
 # Who may make what nobody can predict: a seed for a whole run, or a token.
 DRAWS_SECRETS = {"fedmq.control", "fedmq.serve", "fedmq_nodes.commands", "fedmq_nodes.wiring"}
-NUMPY_RANDOM = {"default_rng", "Generator", "PCG64", "SeedSequence"}
+NUMPY_RANDOM = {"default_rng", "Generator", "PCG64", "SeedSequence", "RandomState"}  # all made with a seed
 
 # Rows and status for a person or a pipe; a script's last line.
 PRINTS = {"fedmq.show", "fedmq_models.tiny.train", "fedmq_bench.rows"}
