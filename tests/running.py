@@ -16,11 +16,15 @@ from fedmq.errors import AddressUnusable
 
 PATIENCE_S = 240.0
 LOOK_S = 0.02
-FEDERATION = """
+
+
+def federation(start_nodes: int) -> str:
+    """Return a federation of which nobody says when it ends, as a file."""
+    return f"""
 federation = "toy"
 bundle = "./toy"
 run = "run"
-start_nodes = 1
+start_nodes = {start_nodes}
 [task]
 lr = 0.05
 [rounds]
@@ -32,9 +36,9 @@ lost_after_s = 3.0
 
 
 def settle(folder: Path, monkeypatch: pytest.MonkeyPatch, names: str, more: str = "") -> None:
-    """Work in this folder, with features for these nodes, and a federation of which nobody says when it ends."""
+    """Work in this folder, with features for these nodes, and a federation that begins with one of them."""
     toy.settle(folder, monkeypatch, names)
-    (folder / "federation.toml").write_text(FEDERATION + more)
+    (folder / "federation.toml").write_text(federation(start_nodes=1) + more)
 
 
 def command(*words: str) -> list[str]:

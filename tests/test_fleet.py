@@ -27,23 +27,10 @@ from fedmq_models.tiny import images as tiny
 from fedmq_nodes import fleetfile, state, up, use
 from fedmq_nodes.fleet import RunningFleet
 from fedmq_nodes.live import View
+from running import PATIENCE_S, command, federation, fedmq
 from toy import settle
 
-PATIENCE_S = 240.0
-
-FEDERATION = """
-federation = "toy"
-bundle = "./toy"
-run = "run"
-start_nodes = 2
-[task]
-lr = 0.05
-[rounds]
-preset = "quorum"
-[pulse]
-heartbeat_s = 0.2
-lost_after_s = 3.0
-"""
+FEDERATION = federation(start_nodes=2)
 
 
 @pytest.fixture(autouse=True)
@@ -53,22 +40,11 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
 
 
-def fedmq(*words: str, code: int = 0) -> str:
-    """Run a command to its end and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fedmq", *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    assert done.returncode == code, done.stderr[-2000:]
-    return done.stdout
-
-
 @contextmanager
 def started(*words: str, log: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command meanwhile; its log goes to a file."""
     with Path(log).open("a") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fedmq", *words], stdout=subprocess.PIPE, stderr=errors, text=True
-        )
+        process = subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             yield process
         finally:

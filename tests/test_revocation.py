@@ -7,7 +7,8 @@ from pathlib import Path
 from fedmq import keys
 from fedmq.errors import LedgerUnusable
 from fedmq.record import LEDGER, Record
-from test_fleet import FEDERATION, PATIENCE_S, fedmq, own_folder, serving, started
+from running import PATIENCE_S, fedmq
+from test_fleet import FEDERATION, own_folder, serving, started
 
 __all__ = ["own_folder"]
 

@@ -9,7 +9,8 @@ import pytest
 from fedmq.record import LEDGER, Record
 from fedmq_models.methods import METHODS
 from fedmq_nodes import task
-from test_fleet import FEDERATION, PATIENCE_S, own_folder, serving
+from running import PATIENCE_S
+from test_fleet import FEDERATION, own_folder, serving
 
 __all__ = ["own_folder"]
 

@@ -21,7 +21,7 @@ from fedmq_models.methods import method, version_0
 from fedmq_models.training import Training
 from fedmq_nodes import task
 from fedmq_nodes.sources import Split
-from toy import DIM, LABELS, bundle, features, text
+from toy import DIM, LABELS, features, settle, text
 
 PATIENCE_S = 240.0
 FLEET = """
@@ -42,12 +42,7 @@ bundle = "./toy"
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    bundle(tmp_path / "toy")
-    for seed, name in enumerate("abc"):
-        values, labels = features(80, seed)
-        np.savez(f"{name}.npz", features=values, labels=labels)
+    settle(tmp_path, monkeypatch, "abc")
 
 
 def fedmq(*words: str, code: int = 0) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fedmq_bench.scenario.commands import scenario
-from fedmq_bench.typed import typed as _typed
+from fedmq_bench.typed import typed
 
 app = typer.Typer()
 bench = typer.Typer(
@@ -58,7 +58,7 @@ def latency(
         for name in options.codecs(codec)
         for count in config.counts("--nodes", nodes, "1,4,16")
     ]
-    context = machine.context(_typed(ctx), seed)
+    context = machine.context(typed(ctx), seed)
     rows.publish(benchmark.measure(sizes, seed, _say), context, rows.Outlet("latency", as_json, keep, out))
 
 
@@ -83,7 +83,7 @@ def ledger(
 
     (name,) = options.codecs(codec)
     found = benchmark.measure(nodes, name, rounds, repeats, seed, _say)
-    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("ledger", as_json, keep, out))
+    rows.publish(found, machine.context(typed(ctx), seed), rows.Outlet("ledger", as_json, keep, out))
 
 
 @bench.command()
@@ -107,7 +107,7 @@ def fold(
     from fedmq_bench import machine, options, rows
 
     found = benchmark.measure(options.codecs(codec), repeats, seed, _say, updates=updates)
-    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("fold", as_json, keep, out))
+    rows.publish(found, machine.context(typed(ctx), seed), rows.Outlet("fold", as_json, keep, out))
 
 
 @bench.command()
@@ -130,7 +130,7 @@ def local(
     from fedmq_bench import machine, rows
 
     found = benchmark.measure(model, images, repeats, threads, seed, _say)
-    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("local", as_json, keep, out))
+    rows.publish(found, machine.context(typed(ctx), seed), rows.Outlet("local", as_json, keep, out))
 
 
 @bench.command()
@@ -162,7 +162,7 @@ def encoder(
         images,
     )
     found = benchmark.measure(setup, repeats, seed, _say)
-    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("encoder", as_json, keep, out))
+    rows.publish(found, machine.context(typed(ctx), seed), rows.Outlet("encoder", as_json, keep, out))
 
 
 @bench.command()
@@ -185,7 +185,7 @@ def memory(
 
     (name,) = options.codecs(codec)
     found = benchmark.measure(nodes, name, repeats, seed, _say)
-    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("memory", as_json, keep, out))
+    rows.publish(found, machine.context(typed(ctx), seed), rows.Outlet("memory", as_json, keep, out))
 
 
 @bench.command()
@@ -208,7 +208,7 @@ def load(
     from fedmq_bench.wires import WIRES
 
     found = benchmark.measure(options.one_of("--link", link, WIRES), nodes, updates, seed, _say)
-    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("load", as_json, keep, out))
+    rows.publish(found, machine.context(typed(ctx), seed), rows.Outlet("load", as_json, keep, out))
 
 
 @bench.command()
@@ -230,7 +230,7 @@ def kills(
 
     options.one_of("--link", link, tuple(killable.LINKS))
     found = benchmark.measure(count, link, seed, _say)
-    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("kills", as_json, keep, out))
+    rows.publish(found, machine.context(typed(ctx), seed), rows.Outlet("kills", as_json, keep, out))
 
 
 @bench.command()
@@ -284,7 +284,7 @@ def accuracy(
         {measuring.key(row) for row in before},
     )
     found: list[rows.Row] = []
-    rows.publish(rows.noted(measuring.measure(plan, _say), found), machine.context(_typed(ctx), 0), outlet)
+    rows.publish(rows.noted(measuring.measure(plan, _say), found), machine.context(typed(ctx), 0), outlet)
     whole = [row for row in [*before, *found] if plan.covers(row)]
     if not as_json:
         table.show(whole)
@@ -342,7 +342,7 @@ def comm(
     )
     found: list[rows.Row] = []
     measured = rows.noted(ladder.measure(plan, seed, _say), found)
-    rows.publish(measured, machine.context(_typed(ctx), seed), rows.Outlet("comm", as_json, keep, out))
+    rows.publish(measured, machine.context(typed(ctx), seed), rows.Outlet("comm", as_json, keep, out))
     if not as_json:
         table.show(found)
     if plot is not None:
@@ -372,7 +372,7 @@ def scale(
 
     size = benchmark.Size(nodes, versions, goal, examples, train, options.codecs(codec)[0])
     found = benchmark.measure(size, seed, _say)
-    rows.publish(found, machine.context(_typed(ctx), seed), rows.Outlet("scale", as_json, keep, out))
+    rows.publish(found, machine.context(typed(ctx), seed), rows.Outlet("scale", as_json, keep, out))
 
 
 @bench.command()
@@ -391,7 +391,7 @@ def startup(
     from fedmq_bench import startup as benchmark
 
     found = benchmark.measure(repeats, _say)
-    rows.publish(found, machine.context(_typed(ctx), 0), rows.Outlet("startup", as_json, keep, out))
+    rows.publish(found, machine.context(typed(ctx), 0), rows.Outlet("startup", as_json, keep, out))
 
 
 @bench.command()

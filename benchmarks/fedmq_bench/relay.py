@@ -10,10 +10,9 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from fedmq_bench.bucket import Bucket
+from fedmq_bench.doorway import Doorway
 
 BUFFER_BYTES = 64 * 1024
 CHUNK_S = 0.005  # of a link's time that are let through at once
@@ -40,43 +39,18 @@ class Shape:
         return max(least, min(most, int(self.bytes_per_s * CHUNK_S)))
 
 
-class Relay:
+class Relay(Doorway):
     """Listens on loopback, and has a link to `host:port` for each connection that comes. `carried` is bytes (up, down).
 
     up         from who connects to who is behind the relay
     """
 
     def __init__(self, host: str, port: int, up: Shape, down: Shape) -> None:
+        super().__init__()
         self._target, self._up, self._down = (host, port), up, down
-        self._server: asyncio.Server | None = None
-        self._links: set[asyncio.Task[None]] = set()
         self.carried = [0, 0]
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for link in self._links:
-            link.cancel()
-        await asyncio.gather(*self._links, return_exceptions=True)
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = asyncio.ensure_future(self._link(reader, writer))
-        self._links.add(link)
-        link.add_done_callback(self._links.discard)
-
-    async def _link(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+    async def _join(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
         """Join both sides until one of them has gone."""
         ends = [to_near]
         try:

@@ -5,9 +5,10 @@ ends, the sum becomes a step, and the step a version. The order of folding is nu
 the bit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedmq.budgets import Budgets
+from fedmq.closing import closing
 from fedmq.compress import codec
 from fedmq.delta import Delta, Vector, norm
 from fedmq.errors import BadPayload, Rejection
@@ -94,29 +95,14 @@ class Collector:
 
     def commit(self, cause: Cause, traffic: Traffic, now: float) -> VersionEntry:
         """End the round: move the params by the step, make that the next version, and begin the next round."""
-        ended, opened_at = self.round, self.round.opened_at
-        assert opened_at is not None
+        ended = self.round
+        assert ended.opened_at is not None
         combined, damping = self._rule.step()
         step = self._budgets.whole(combined)
         self.versions.commit(self._optimizer.move(self.versions.exact, step, damping))
         self.round = Round(self.versions.number + 1, self._settings.rounds)
-        exact, broadcast = self.versions.exact, self.versions.broadcast
-        return VersionEntry(
-            version=self.versions.number,
-            cause=cause,
-            updates=ended.updates,
-            folded=self._folded,
-            quorum=ended.quorum,
-            invited=len(ended.invited),
-            opened_at=opened_at,
-            closed_at=now,
-            step_norm=norm(step),
-            traffic=traffic,
-            params=exact,
-            broadcast=None if broadcast is exact else broadcast,
-            states=self._states,
-            cached=tuple(one.number for one in self._rule.cached),
-        )
+        entry = closing(ended, self.versions, self._folded, cause, norm(step), traffic, now)
+        return replace(entry, states=self._states, cached=tuple(one.number for one in self._rule.cached))
 
     def _admit(self, update: Update, staleness: int) -> _Admitted:
         """Judge by the envelope first, which is cheap, then by the values."""

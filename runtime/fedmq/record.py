@@ -234,7 +234,7 @@ class Record:
     def _accepted(self, row: Row) -> UpdateEntry:
         place = Place(row["segment"], row["start"], row["size"], row["crc"])
         try:
-            return _entry(row, read(self._path, place))
+            return update_entry(row, read(self._path, place))
         except LedgerUnusable as error:
             raise type(error)(f"update {row['number']}, seq {row['seq']} of {row['node']}: {error}") from error
 
@@ -270,8 +270,8 @@ def _vector(row: Row) -> Vector:
     return np.frombuffer(row["data"], dtype="<f4").astype(np.float32)
 
 
-def _entry(row: Row, payload: bytes) -> UpdateEntry:
-    """Return an accepted update as it was kept; the session that sent it is over."""
+def update_entry(row: Row, payload: bytes = b"") -> UpdateEntry:
+    """Return an update as it was judged; the session that sent it is over."""
     update = Update(
         session=0,
         seq=row["seq"],
@@ -288,7 +288,8 @@ def _entry(row: Row, payload: bytes) -> UpdateEntry:
         node=row["node"],
         update=update,
         frame_bytes=row["frame_bytes"],
-        code=Code.ACCEPTED,
+        code=Code(row["code"]),
+        text=row["text"],
         number=row["number"],
         staleness=row["staleness"],
         weight=row["weight"],

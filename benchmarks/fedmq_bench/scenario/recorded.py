@@ -1,13 +1,13 @@
 """Recorded: what the ledger of a real run says, as the log of a run in virtual time would have it."""
 
-import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from fedmq.errors import LedgerUnusable
 from fedmq.journal import Entry, Traffic, UpdateEntry, VersionEntry
-from fedmq.messages import Code, Update
-from fedmq.record import LEDGER, Record, Row
+from fedmq.messages import Code
+from fedmq.record import LEDGER, Record, Row, update_entry
 from fedmq_bench.scenario.log import RunLog
 
 
@@ -51,25 +51,7 @@ def _is_after(update: Row, version: Row) -> bool:
 
 
 def _update(row: Row, began_at: float) -> UpdateEntry:
-    update = Update(
-        session=0,
-        seq=row["seq"],
-        base_version=row["base_version"],
-        codec=row["codec"],
-        examples=row["examples"],
-        steps=row["steps"],
-        loss=math.nan if row["loss"] is None else row["loss"],
-        train_s=row["train_s"],
-    )
-    return UpdateEntry(
-        at=row["at"] - began_at,
-        node=row["node"],
-        update=update,
-        frame_bytes=row["frame_bytes"],
-        code=Code(row["code"]),
-        number=row["number"],
-        staleness=row["staleness"],
-    )
+    return replace(update_entry(row), at=row["at"] - began_at)
 
 
 def _version(row: Row, record: Record, began_at: float) -> VersionEntry:

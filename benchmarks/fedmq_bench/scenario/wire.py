@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from fedmq.codec import Frame
+from fedmq_bench.doorway import Doorway
 from fedmq_bench.scenario.host import DOWN, UP, Host
 from fedmq_bench.scenario.link import Crossing
 
@@ -53,7 +53,7 @@ class _UnderWay:
 Carry = Callable[[str, Frame, float], tuple[Crossing, bool]]
 
 
-class Wire:
+class Wire(Doorway):
     """One node's link; every connection that its process makes goes through it.
 
     port        of the aggregator, or the broker
@@ -64,33 +64,8 @@ class Wire:
     def __init__(
         self, host: Host, port: int, splitter: Callable[[str], Splitter], carry: Carry, clock: Callable[[], float]
     ) -> None:
+        super().__init__()
         self._host, self._target, self._splitter, self._carry, self._clock = host, port, splitter, carry, clock
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.ensure_future(self._join(reader, writer))
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
 
     async def _join(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
         """Join both ends until one of them has gone, or the link breaks."""

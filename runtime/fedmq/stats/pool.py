@@ -11,6 +11,7 @@ penalty is chosen by leaving nodes out.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from fedmq.closing import closing
 from fedmq.compress import codec
 from fedmq.delta import Params, norm, subtract
 from fedmq.errors import BadPayload, Rejection
@@ -96,21 +97,8 @@ class Pool:
         ended, before = self.round, self.versions.exact
         self.versions.commit(self._solved())
         self.round = Round(self.versions.number + 1, self._settings.rounds)
-        exact, broadcast = self.versions.exact, self.versions.broadcast
-        return VersionEntry(
-            version=self.versions.number,
-            cause=cause,
-            updates=ended.updates,
-            folded=self._folded,
-            quorum=ended.quorum,
-            invited=len(ended.invited),
-            opened_at=now if ended.opened_at is None else ended.opened_at,
-            closed_at=now,
-            step_norm=norm(subtract(exact, before)),
-            traffic=traffic,
-            params=exact,
-            broadcast=None if broadcast is exact else broadcast,
-        )
+        step_norm = norm(subtract(self.versions.exact, before))
+        return closing(ended, self.versions, self._folded, cause, step_norm, traffic, now)
 
     def _solved(self) -> Params:
         if not self._live:
