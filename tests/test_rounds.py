@@ -430,7 +430,7 @@ def test_the_presets_are_what_their_papers_call_for() -> None:
     assert {name: (p.goal, p.max_staleness, p.deadline_s, p.grace) for name, p in PRESETS.items()} == {
         "sync": (0, 0, None, None),
         "deadline": (0, 0, 60.0, None),
-        "quorum": (0, 5, None, 0.25),
+        "quorum": (0, 20, None, 0.25),
         "fedbuff": (10, 20, None, None),
         "fedasync": (1, 20, None, None),
     }
@@ -543,7 +543,7 @@ def test_sync_is_fedavg_weighted_by_examples() -> None:
     ("policy", "behind", "expected"),
     [
         (PRESETS["sync"], [0, 1], [Code.ACCEPTED, Code.TOO_STALE]),
-        (PRESETS["quorum"], [0, 5, 6], [Code.ACCEPTED, Code.ACCEPTED, Code.TOO_STALE]),
+        (PRESETS["quorum"], [0, 20, 21], [Code.ACCEPTED, Code.ACCEPTED, Code.TOO_STALE]),
         (PRESETS["fedbuff"], [20, 21, -1], [Code.ACCEPTED, Code.TOO_STALE, Code.UNKNOWN_VERSION]),
     ],
 )

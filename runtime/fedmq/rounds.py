@@ -51,7 +51,7 @@ class Policy:
 PRESETS: dict[str, Policy] = {
     "sync": Policy(),
     "deadline": Policy(deadline_s=60.0),
-    "quorum": Policy(quorum_share=0.5, grace=0.25, max_staleness=5),
+    "quorum": Policy(quorum_share=0.5, grace=0.25, max_staleness=20),
     "fedbuff": Policy(goal=10, max_staleness=20),
     "fedasync": Policy(goal=1, max_staleness=20),
 }
