@@ -3,15 +3,18 @@
 Bytes are held to what they should be. Times depend on what else this machine does; `fedmq scenario agree` holds them.
 """
 
+import json
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import scenery
 from fedmq.errors import ConfigInvalid
+from fedmq_bench.commands import app
 from fedmq_bench.rows import RESULTS, read_file
 from fedmq_bench.scenario import agree, data, file, real, simulated, speed
 from fedmq_bench.scenario.form import Scenario
@@ -76,6 +79,39 @@ def test_clocks_that_are_off_and_nodes_that_come_late_and_leave_are_no_reason_to
     counts = row["participation"]
     assert row["finished"]
     assert 0 < counts["gone-0"] < counts["node-0"] > counts["late-0"] > 0
+
+
+def test_a_real_run_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real, "TELL_S", 0.5)
+    found, said = scenery.scenario(tmp_path, {"count": 2, "compute": {"scale": 0.3}}), list[str]()
+    real.run(found, "sync", data.pool(found.data.source, silent), trains=False, say=said.append)
+    told = [int(line.split()[2]) for line in said]
+    assert told == sorted(told)
+    assert all(line.endswith(" of 10 updates") for line in said)
+    assert 0 <= told[0] < 10
+
+
+def test_policies_are_compared_for_real_and_a_comparison_that_was_stopped_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scenery.features(tmp_path)
+    (tmp_path / "own.toml").write_text(
+        'data.source = "toy.npz"\nstop.updates_per_node = 2\n[[groups]]\ncount = 2\ncompute.scale = 0.2\n'
+    )
+    words = ["scenario", "compare", "own.toml", "--policies", "sync,quorum", "--seeds", "1", "--real", "--json"]
+    first, second = (CliRunner().invoke(app, words, catch_exceptions=False) for _ in range(2))
+    assert "2 runs, about " in first.stderr
+    assert "2 of 2 runs are in own.jsonl already" in second.stderr
+    rows = [json.loads(line) for line in first.stdout.splitlines()]
+    assert [(row["engine"], row["policy"], row["participation_min"] > 0) for row in rows] == [
+        ("real", "sync", True),
+        ("real", "quorum", True),
+    ]
+    assert [json.loads(line)["digest"] for line in second.stdout.splitlines()] == [row["digest"] for row in rows]
+    at_once = CliRunner().invoke(app, [*words, "--processes", "2"])
+    assert isinstance(at_once.exception, ConfigInvalid)
+    assert "--real runs one after the other on this machine" in str(at_once.exception)
 
 
 def test_an_aggregator_that_ends_without_a_plan_ends_the_run_with_what_it_said(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def agreement(scenario: Scenario, policy: str, pool: Pool, say: Say) -> dict[str
     """Run it with both engines, without training, and return the row that says how far they are apart."""
     found, modelled = steady(scenario, policy, pool)
     say(f"{scenario.name}, {policy}: {modelled['versions']} versions, about {modelled['ended_s']:.0f} s in real time")
-    measured = real.run(found, policy, pool, trains=False)
+    measured = real.run(found, policy, pool, trains=False, say=say)
     same = {key: measured[key] for key in ("preset", "policy", "seed", "speed", "nodes", "link", "wall_s")}
     return {"case": CASE, **same, **_figures(modelled, measured)}
 

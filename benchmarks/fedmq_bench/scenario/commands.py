@@ -8,6 +8,7 @@ import typer
 from fedmq_bench.typed import typed
 
 if TYPE_CHECKING:
+    from fedmq_bench.scenario.real import Over
     from fedmq_bench.scenario.sweep import Runner
 
 scenario = typer.Typer(
@@ -62,24 +63,21 @@ def run(
 
     Example: fedmq scenario run heavy-stragglers --policy cached
     """
-    from fedmq.errors import ConfigInvalid
     from fedmq_bench import machine, rows
     from fedmq_bench.scenario import data, file, policies, simulated
     from fedmq_bench.scenario import real as reality
 
-    if sim and real:
-        raise ConfigInvalid("--sim and --real are two ways to run; give one of them")
+    over = _over(sim, real, link)
     found = file.read(what, _overridden(overrides, seed=seed, speed=speed))
     names = policies.named(policy, found)
     pool = data.pool(found.data.source, _say)
-    over = reality.Over.named(link)
 
     def made(name: str) -> dict[str, Any]:
-        if not real:
+        if over is None:
             return simulated.run(found, name, pool, not no_training)
         about_s = simulated.run(found, name, pool, trains=False)["ended_s"]
         _say(f"{found.name} under {name}: about {about_s:.0f} s in real time")
-        return reality.run(found, name, pool, not no_training, over)
+        return reality.run(found, name, pool, not no_training, over, _say)
 
     rows.publish(map(made, names), machine.context(typed(ctx), found.seed), rows.Outlet("scenario", as_json, out=out))
 
@@ -101,7 +99,9 @@ def compare(
     engine: Annotated[str, typer.Option(help="pool: processes of this machine; ray: a Ray cluster.")] = "pool",
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default one of this machine alone.")] = None,
     overrides: Overrides = None,
-    sim: Sim = True,
+    sim: Sim = False,
+    real: Real = False,
+    link: Link = "zmq",
     no_training: Untrained = False,
     as_json: Json = False,
     out: Out = None,
@@ -110,15 +110,19 @@ def compare(
 
     Example: fedmq scenario compare slow-rare-domain --policies sync,quorum,cached --seeds 3
     """
+    from fedmq.errors import ConfigInvalid
     from fedmq_bench import machine, rows
     from fedmq_bench.scenario import advise, file, page, policies, sweep
     from fedmq_bench.scenario import compare as comparing
 
     found = file.read(what, overrides or [])
     names = policies.named(policy, found)
-    many, kept = processes or machine.cores(), kept or Path(f"{found.name}.jsonl")
-    tasks, context = sweep.tasks(found, names, seeds, not no_training), machine.context(typed(ctx), found.seed)
+    over = _over(sim, real, link)
+    many, kept = 1 if over else processes or machine.cores(), kept or Path(f"{found.name}.jsonl")
+    tasks, context = sweep.tasks(found, names, seeds, not no_training, over), machine.context(typed(ctx), found.seed)
     comparing.require_sync(names)
+    if over and (engine != "pool" or (processes or 1) > 1):
+        raise ConfigInvalid("--real runs one after the other on this machine: leave out --engine and --processes")
     runner = _runner(engine, address, many)
     sweep.forecast(tasks, kept, many, _say)
     made = sweep.sweep(tasks, kept, runner, context, _say)
@@ -160,6 +164,17 @@ def agree(
     outlet = rows.Outlet("agreement", as_json, keep, out)
     rows.publish(rows.noted(made, told), machine.context(typed(ctx), found[0].seed), outlet)
     typer.echo(agreeing.table(told), err=as_json)
+
+
+def _over(sim: bool, real: bool, link: str) -> "Over | None":
+    """Return what real runs go over; None is virtual time. Raises ConfigInvalid for both at once, or another link."""
+    from fedmq.errors import ConfigInvalid
+    from fedmq_bench.scenario.real import Over
+
+    if sim and real:
+        raise ConfigInvalid("--sim and --real are two ways to run; give one of them")
+    over = Over.named(link)
+    return over if real else None
 
 
 def _runner(engine: str, address: str | None, processes: int) -> "Runner":

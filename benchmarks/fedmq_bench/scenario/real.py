@@ -20,6 +20,7 @@ from fedmq.errors import ConfigInvalid
 from fedmq.ledger import Keeping, Ledger
 from fedmq.record import LEDGER
 from fedmq_bench import broker
+from fedmq_bench.harness import Say
 from fedmq_bench.scenario import recorded
 from fedmq_bench.scenario.case import Case
 from fedmq_bench.scenario.data import Pool
@@ -38,7 +39,7 @@ from fedmq_nodes.fleet import RunningFleet
 from fedmq_nodes.fleetfile import Fleet
 from fedmq_nodes.sources import Data
 
-LOOK_S = 0.1
+LOOK_S, TELL_S = 0.1, 10.0
 LOOPBACK = "127.0.0.1"
 
 
@@ -66,11 +67,19 @@ class Over(StrEnum):
         return Mqtt() if self is Over.MQTT else Zmtp(envelope=1 if direction == UP else 0)
 
 
-def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True, over: Over = Over.ZMQ) -> dict[str, Any]:
+def run(
+    scenario: Scenario,
+    policy: str,
+    pool: Pool,
+    trains: bool = True,
+    over: Over = Over.ZMQ,
+    say: Say = lambda _line: None,
+) -> dict[str, Any]:
     """Run it, and return the row.
 
     pool       what there is to learn from: `data.pool` of the scenario's source
     trains     False leaves training out: what the system does, without what is learned
+    say        told every few seconds how far it is
     raises     RuntimeError if a process ends that neither the plan nor we have ended
     """
     began = time.perf_counter()
@@ -78,7 +87,7 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True, over: 
     folder = Path(tempfile.mkdtemp(prefix="fedmq-scenario-"))
     try:
         with over.laid(folder) as address:
-            found = asyncio.run(_run(case, _settings(case, pool.bundle, folder, address), folder, over))
+            found = asyncio.run(_run(case, _settings(case, pool.bundle, folder, address), folder, over, say))
     except BaseException as error:
         error.add_note(f"logs and ledger are in {folder}")
         raise
@@ -86,7 +95,7 @@ def run(scenario: Scenario, policy: str, pool: Pool, trains: bool = True, over: 
     return case.row("real", {"link": over.value, **found}, time.perf_counter() - began)
 
 
-async def _run(case: Case, settings: Federation, folder: Path, over: Over) -> dict[str, Any]:
+async def _run(case: Case, settings: Federation, folder: Path, over: Over, say: Say) -> dict[str, Any]:
     file = folder / "federation.toml"
     file.write_text("\n".join(_lines(asdict(settings))), encoding="utf-8")
     trains = case.gauge is not None
@@ -106,15 +115,18 @@ async def _run(case: Case, settings: Federation, folder: Path, over: Over) -> di
         stack.push_async_callback(ground.end)
         await ground.begin()
         began_at = time.time() - ground.clock()
-        ended_at = await _until_over(case, settings.run, ground, aggregator, began_at)
+        ended_at = await _until_over(case, settings.run, ground, aggregator, began_at, say)
     traffic = recorded.replayed(settings.run, case.log, began_at)
     case.log.sent_bytes = ground.sent_bytes
     return case.log.row(traffic, ended_at, case.log.is_over or 0 < case.time_s <= ended_at)
 
 
-async def _until_over(case: Case, run: Path, ground: Ground, aggregator: RunningFleet, began_at: float) -> float:
+async def _until_over(
+    case: Case, run: Path, ground: Ground, aggregator: RunningFleet, began_at: float, say: Say
+) -> float:
     """Wait until as many updates are accepted as are wanted, it is time, or nothing has come for too long; say when."""
     patience_s, wanted, ended = case.fleet.plan.patience_s, case.log.updates, asyncio.ensure_future(aggregator.wait())
+    tell_at = TELL_S
     while True:
         await asyncio.wait({ended}, timeout=LOOK_S)
         if ended.done():
@@ -127,6 +139,9 @@ async def _until_over(case: Case, run: Path, ground: Ground, aggregator: Running
             return accepted[wanted - 1]
         if 0 < case.time_s <= now or now - (accepted[-1] if accepted else 0.0) > patience_s:
             return now
+        if now >= tell_at:
+            tell_at = now + TELL_S
+            say(f"{now:.0f} s: {len(accepted)}{f' of {wanted}' if wanted else ''} updates")
 
 
 def _settings(case: Case, bundle: Bundle, folder: Path, address: str) -> Federation:

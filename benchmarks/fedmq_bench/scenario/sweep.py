@@ -16,8 +16,9 @@ from typing import Any
 from fedmq_bench import machine
 from fedmq_bench.errors import ResultsUnusable
 from fedmq_bench.harness import Say
-from fedmq_bench.scenario import data, simulated
+from fedmq_bench.scenario import data, real, simulated
 from fedmq_bench.scenario.form import Scenario
+from fedmq_bench.scenario.real import Over
 
 START = '{"key": "'  # of every line
 Row = dict[str, Any]
@@ -27,23 +28,29 @@ Runner = Callable[[Iterable["Task"], Say], Iterator[Row]]
 
 @dataclass(frozen=True)
 class Task:
-    """One run of a sweep."""
+    """One run of a sweep.
+
+    over     what a real run goes over; None is virtual time
+    """
 
     scenario: Scenario
     policy: str
     trains: bool = True
+    over: Over | None = None
 
     @property
     def key(self) -> str:
         """What this run and no other is called: the scenario with everything in it, the policy and the seed."""
-        told = json.dumps([asdict(self.scenario), self.policy, self.trains], default=str, sort_keys=True)
+        told = json.dumps([asdict(self.scenario), self.policy, self.trains, self.over], default=str, sort_keys=True)
         return sha256(told.encode()).hexdigest()[:16]
 
 
-def tasks(scenario: Scenario, policies: Sequence[str], seeds: int, trains: bool = True) -> list[Task]:
+def tasks(
+    scenario: Scenario, policies: Sequence[str], seeds: int, trains: bool = True, over: Over | None = None
+) -> list[Task]:
     """Return one task per policy and seed, from the file's on; all policies of a seed come before the next one."""
     return [
-        Task(replace(scenario, seed=scenario.seed + offset), policy, trains)
+        Task(replace(scenario, seed=scenario.seed + offset), policy, trains, over)
         for offset in range(seeds)
         for policy in policies
     ]
@@ -72,14 +79,17 @@ def sweep(wanted: Sequence[Task], kept: Path, runner: Runner, context: Mapping[s
 
 
 def pooled(processes: int) -> Runner:
-    """Return what runs tasks in so many processes of this machine; with one, in this process."""
+    """Return what runs tasks in so many processes of this machine; with one, in this process.
+
+    Real runs want one: they have processes of their own, and would take each other's time.
+    """
 
     def runner(wanted: Iterable[Task], say: Say) -> Iterator[Row]:
         missing = list(wanted)
         for source in {task.scenario.data.source for task in missing}:
             data.pool(source, say)  # what is made once is made before several would make it
         if processes == 1 or len(missing) <= 1:
-            yield from map(run, missing)
+            yield from (run(task, say) for task in missing)
             return
         with ProcessPoolExecutor(min(processes, len(missing)), get_context("spawn")) as pool:
             for done in as_completed([pool.submit(run, task) for task in missing]):
@@ -88,16 +98,19 @@ def pooled(processes: int) -> Runner:
     return runner
 
 
-def run(task: Task) -> Row:
+def run(task: Task, say: Say = lambda _line: None) -> Row:
     """Run one task."""
     pool = data.pool(task.scenario.data.source, lambda _line: None)
-    return {"key": task.key, **simulated.run(task.scenario, task.policy, pool, task.trains)}
+    if task.over is None:
+        return {"key": task.key, **simulated.run(task.scenario, task.policy, pool, task.trains)}
+    return {"key": task.key, **real.run(task.scenario, task.policy, pool, task.trains, task.over, say)}
 
 
 def forecast(wanted: Sequence[Task], kept: Path, processes: int, say: Say) -> float:
     """Say what a sweep will cost, and return the seconds: a run without training of each policy, and one training.
 
-    What is done, in the file, costs nothing. A run trains as often as it accepts updates.
+    What is done, in the file, costs nothing. A run trains as often as it accepts updates; a real one takes the time
+    that it is about.
     """
     found = _kept(kept)
     missing = [task for task in wanted if task.key not in found]
@@ -107,8 +120,9 @@ def forecast(wanted: Sequence[Task], kept: Path, processes: int, say: Say) -> fl
     trained_s = simulated.training_s(missing[0].scenario, data.pool(missing[0].scenario.data.source, say))
     costs = {}
     for policy, task in first.items():
-        row = run(replace(task, trains=False))
-        costs[policy] = row["wall_s"] + (row["accepted"] * trained_s if task.trains else 0.0)
+        row = run(replace(task, trains=False, over=None))
+        trains_s = row["accepted"] * trained_s if task.trains else 0.0
+        costs[policy] = row["wall_s"] + trains_s if task.over is None else row["ended_s"]
     total: float = sum(costs[task.policy] for task in missing) / min(processes, machine.cores(), len(missing))
     say(f"{len(missing)} runs, about {total:.0f} s with {min(processes, len(missing))} processes on a quiet machine")
     return total
