@@ -2,6 +2,7 @@
 
 import json
 import math
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 import scenery
+from fedmq import config
 from fedmq.errors import ConfigInvalid
 from fedmq_bench.commands import app
 from fedmq_bench.errors import ResultsUnusable
 from fedmq_bench.harness import Say
-from fedmq_bench.scenario import compare, simulated, sweep
+from fedmq_bench.scenario import compare, policies, simulated, sweep
 from fedmq_bench.scenario.advise import advise
 from fedmq_bench.scenario.sweep import Row, Task
 
@@ -178,6 +180,14 @@ def test_a_forecast_counts_each_run_with_its_trainings(tmp_path: Path, monkeypat
     assert said[-1].startswith("6 runs, about ")
 
 
+@pytest.mark.parametrize("policy", [*policies.POLICIES, "own"])
+def test_what_is_advised_can_be_pasted_into_a_federation_file(policy: str, tmp_path: Path) -> None:
+    found = scenery.scenario(tmp_path, policies={"own": {"rounds": {"preset": "deadline", "deadline_s": 3.0}}})
+    pasted = tomllib.loads("\n".join(['federation = "scenario"', *policies.recipe(found, policy)]))
+    read, ran = config.federation(pasted, "pasted", tmp_path), policies.settings(found, policy)
+    assert (read.rounds, read.rule, read.weight) == (ran.rounds, ran.rule, ran.weight)
+
+
 # End to end
 
 
@@ -197,7 +207,10 @@ def test_a_comparison_ends_with_a_page_that_needs_no_network(tmp_path: Path, mon
     assert len(rows) == 4
     assert all(asked <= found.keys() for found in rows)
     assert "to choose: " in result.stderr
+    written = result.stderr.partition("in federation.toml:\n")[2].partition("report: ")[0]
     html = (tmp_path / "own.html").read_text()
+    assert written
+    assert all(line.strip() in html.replace("&#34;", '"') for line in written.splitlines())
     assert "http" not in html.replace("http://www.w3.org", "")
     assert html.count("<svg") >= 5
     assert "Two kinds of nodes." in html

@@ -130,8 +130,10 @@ def compare(
     rows.publish(figures, context, rows.Outlet("scenario", as_json, out=out))
     summaries = comparing.summaries(figures)
     advice = advise.advise(summaries)
-    where = page.write(made, summaries, advice, found.describe, context, report or Path(f"{found.name}.html"))
-    for line in (f"to choose: {advice.policy or 'none of these'}", *advice.reasons, f"report: {where}"):
+    recipe = policies.recipe(found, advice.policy) if advice.policy else []
+    where = page.write(made, summaries, advice, recipe, found.describe, context, report or Path(f"{found.name}.html"))
+    written = ("in federation.toml:", *(f"  {line}" for line in recipe)) if recipe else ()
+    for line in (f"to choose: {advice.policy or 'none of these'}", *advice.reasons, *written, f"report: {where}"):
         typer.echo(line, err=as_json)
 
 

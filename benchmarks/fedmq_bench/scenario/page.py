@@ -19,11 +19,18 @@ LONGEST_S, ROUNDS = 600.0, 8  # of a timeline, and about as many synchronous rou
 
 
 def write(
-    rows: Sequence[Row], found: Sequence[Summary], advice: Advice, describe: str, context: Row, out: Path
+    rows: Sequence[Row],
+    found: Sequence[Summary],
+    advice: Advice,
+    recipe: Sequence[str],
+    describe: str,
+    context: Row,
+    out: Path,
 ) -> Path:
     """Write the page, whole or not at all, and return where it is.
 
     rows        of the runs
+    recipe      what is advised, as lines of a federation file
     context     what they were measured on
     """
     loader = ChoiceLoader([PackageLoader("fedmq_bench.scenario"), PackageLoader("fedmq.report")])
@@ -35,6 +42,7 @@ def write(
         describe=describe,
         summaries=found,
         advice=advice,
+        recipe=recipe,
         trained=bool(trained),
         place=report.place(context),
         command=context["command"],

@@ -1,6 +1,7 @@
 """Policies: how a federation deals with those who are late, each as a table of settings beside those of the file."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def settings(scenario: Scenario, policy: str, where: str = "scenario") -> Federa
         table = merged(table, layer)
     table["most_nodes"] = max(table.get("most_nodes", 1), sum(group.count for group in scenario.groups))
     return config.federation(table, f"{where}: policy {policy}", Path())
+
+
+def recipe(scenario: Scenario, policy: str) -> list[str]:
+    """Return what a policy is, as lines of a federation file."""
+    return list(lines(merged(POLICIES.get(policy, {}), scenario.policies.get(policy, {}))))
+
+
+def lines(table: Settings, prefix: str = "") -> Iterator[str]:
+    """Yield settings as TOML, one dotted key per line; a value is written in JSON as it is in TOML."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from lines(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key} = {json.dumps(str(value) if isinstance(value, Path) else value)}"
 
 
 def merged(below: Settings, above: Settings) -> dict[str, Any]:

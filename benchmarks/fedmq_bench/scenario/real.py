@@ -1,11 +1,10 @@
 """One run in real time: `fedmq serve`, a process and a link for each node, and the row that the ledger then gives."""
 
 import asyncio
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from enum import StrEnum
@@ -21,7 +20,7 @@ from fedmq.ledger import Keeping, Ledger
 from fedmq.record import LEDGER
 from fedmq_bench import broker
 from fedmq_bench.harness import Say
-from fedmq_bench.scenario import recorded
+from fedmq_bench.scenario import policies, recorded
 from fedmq_bench.scenario.case import Case
 from fedmq_bench.scenario.data import Pool
 from fedmq_bench.scenario.device import Role
@@ -97,7 +96,7 @@ def run(
 
 async def _run(case: Case, settings: Federation, folder: Path, over: Over, say: Say) -> dict[str, Any]:
     file = folder / "federation.toml"
-    file.write_text("\n".join(_lines(asdict(settings))), encoding="utf-8")
+    file.write_text("\n".join(policies.lines(asdict(settings))), encoding="utf-8")
     trains = case.gauge is not None
     async with AsyncExitStack() as stack:
         aggregator = RunningFleet(Fleet(settings, ()), file, [])
@@ -169,15 +168,6 @@ def _beginning(case: Case, folder: Path) -> Path:
     meta = {"federation": case.settings.federation, "feature_space": job.feature_space, "method": job.method}
     Ledger.open(run / LEDGER, meta, job.notes, job.params, Keeping(), epoch=0.0, now=0.0).close()
     return run
-
-
-def _lines(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield a table as TOML, one dotted key per line; a value is written in JSON as it is in TOML."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _lines(value, f"{prefix}{key}.")
-        elif value is not None:
-            yield f"{prefix}{key} = {json.dumps(str(value) if isinstance(value, Path) else value)}"
 
 
 def _compact(data: Data) -> Data:
