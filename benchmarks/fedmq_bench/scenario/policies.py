@@ -12,12 +12,13 @@ from fedmq_bench.scenario.form import Scenario
 
 Settings = Mapping[str, Any]
 
-SYNC = "sync"
+SYNC, FEDBUFF = "sync", "fedbuff"
+FEDBUFF_SHARE = 4
 POLICIES: Mapping[str, Settings] = {
     SYNC: {"rounds": {"preset": "sync"}},
     "deadline": {"rounds": {"preset": "deadline", "deadline_s": 10.0}},
     "quorum": {"rounds": {"preset": "quorum"}},
-    "fedbuff": {"rounds": {"preset": "fedbuff"}},
+    FEDBUFF: {"rounds": {"preset": "fedbuff"}},
     "fedasync": {"rounds": {"preset": "fedasync"}},
     # The newest delta of every node pushes in every round, as much as any other, however old it is: as published.
     # Damped for staleness, the slow ones count for a third, and what only they know is learned too late (lab notes).
@@ -53,15 +54,27 @@ def settings(scenario: Scenario, policy: str, where: str = "scenario") -> Federa
     raises     ConfigInvalid, naming the key
     """
     table: dict[str, Any] = {"federation": "scenario", "evaluate_every": 0}
-    for layer in (scenario.federation, POLICIES.get(policy, {}), scenario.policies.get(policy, {})):
+    for layer in (scenario.federation, *_layers(scenario, policy)):
         table = merged(table, layer)
-    table["most_nodes"] = max(table.get("most_nodes", 1), sum(group.count for group in scenario.groups))
+    table["most_nodes"] = max(table.get("most_nodes", 1), _nodes(scenario))
     return config.federation(table, f"{where}: policy {policy}", Path())
 
 
 def recipe(scenario: Scenario, policy: str) -> list[str]:
     """Return what a policy is, as lines of a federation file."""
-    return list(lines(merged(POLICIES.get(policy, {}), scenario.policies.get(policy, {}))))
+    return list(lines(merged(*_layers(scenario, policy))))
+
+
+def _layers(scenario: Scenario, policy: str) -> tuple[Settings, Settings]:
+    """Return what a policy is in a fleet of this size, and what the file says of it."""
+    ours = POLICIES.get(policy, {})
+    if policy == FEDBUFF:  # the 10 of its paper are of hundreds: of twelve nodes they would be sync but for two
+        ours = merged(ours, {"rounds": {"goal": max(1, _nodes(scenario) // FEDBUFF_SHARE)}})
+    return ours, scenario.policies.get(policy, {})
+
+
+def _nodes(scenario: Scenario) -> int:
+    return sum(group.count for group in scenario.groups)
 
 
 def lines(table: Settings, prefix: str = "") -> Iterator[str]:
