@@ -20,6 +20,7 @@ from fedmq.journal import Entry, NodeEntry, ReportEntry, Traffic
 from fedmq.ledger import Keeping, Ledger
 from fedmq.messages import Code, Hello, Message, Ready, Task, Update, Verdict
 from fedmq.plan import Job
+from fedmq.points import Points
 from fedmq.record import LEDGER, Record
 from fedmq.rounds import Cause
 from fedmq.stats.forms import FORMS
@@ -65,7 +66,7 @@ def params_of(folder: Path) -> dict[int, Params]:
     found = {}
     with Record.open(folder / LEDGER) as record:
         for row in record.versions():
-            if (point := record.point(row["version"])) is not None:
+            if (point := Points(record).point(row["version"])) is not None:
                 found[row["version"]] = point.exact
     return found
 
@@ -153,7 +154,7 @@ class Speaker:
 
     def __init__(self, run: Path) -> None:
         with Record.open(run / LEDGER) as record:
-            past = record.past()
+            past = Points(record).past()
         job = Job(SPACE, 12, "statistics", {}, b"", beginning())
         self.aggregator = Aggregator(SETTINGS, job, past, np.random.default_rng(0), now=0.0)
 

@@ -19,6 +19,7 @@ from fedmq.ledger import Keeping, Ledger
 from fedmq.messages import Code, Update
 from fedmq.outer import VELOCITY
 from fedmq.past import Known, Past, Point
+from fedmq.points import Points
 from fedmq.rules import RULES
 from ledgers import Life, as_a_kill_leaves_it, facts, opened, reading
 from pair import SCHEMA, params
@@ -226,7 +227,7 @@ def test_payloads_that_a_version_has_taken_in_are_kept_but_no_longer_pending(tmp
     before = [entry.number for entry in ledger.past().pending]
     ledger.keep([version(1, folded=2, value=1.0)], 1.0)
     assert (before, [entry.number for entry in ledger.past().pending]) == ([0, 1, 2], [2])
-    assert [entry.number for entry in reading(tmp_path / "ledger").folded(0)] == [0, 1, 2]
+    assert [entry.number for entry in Points(reading(tmp_path / "ledger")).folded(0)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("kept", "expected"), [(0, [0, 1, 2, 3, 4]), (1, [0, 4]), (3, [0, 2, 3, 4])])

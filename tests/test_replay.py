@@ -19,6 +19,7 @@ from fedmq.ledger import Keeping, Ledger
 from fedmq.outer import Name, Outer
 from fedmq.past import Past
 from fedmq.plan import Codecs, Settings, Stop
+from fedmq.points import Points
 from fedmq.record import LEDGER
 from fedmq.replay import Outcome, Replayed, replay
 from fedmq.rounds import PRESETS
@@ -61,7 +62,7 @@ def outcomes(path: Path) -> list[Outcome]:
 
 def damage(path: Path, number: int) -> None:
     """Turn over one bit of the payload of an update."""
-    (row,) = reading(path)._rows("select * from payloads where number = ?", (number,))
+    (row,) = reading(path).rows("select * from payloads where number = ?", (number,))
     file = segments.path(path, row["segment"])
     data = bytearray(file.read_bytes())
     data[row["start"] + row["size"] // 2] ^= 1
@@ -107,7 +108,7 @@ def test_the_newest_delta_of_a_node_that_left_long_ago_is_carried_from_file_to_f
     found = reading(path)
     newest = found.versions()[-1]["version"]
     assert newest >= 9
-    assert min(found.cached(newest)) < 9
+    assert min(Points(found).cached(newest)) < 9
     assert len(list(path.parent.glob("ledger-payloads-*"))) == 2
     replayable = outcomes(path).count(SAME)
     assert replayable >= 2

@@ -11,6 +11,7 @@ from fedmq import segments
 from fedmq.errors import LedgerUnusable
 from fedmq.ledger import Keeping
 from fedmq.past import Past
+from fedmq.points import Points
 from fedmq.segments import Place, Segments
 from ledgers import Life, opened, reading
 from pair import params
@@ -99,7 +100,7 @@ def test_the_oldest_payloads_go_first_and_every_segment_begins_at_a_version_with
     for i, batch in enumerate(Life.after(Past.none(params())).take(ledgers.updates(60))):
         ledger.keep(batch, float(i))
     rows = ledger._connection.execute("select segment, version from segments order by segment").fetchall()
-    numbers = [entry.number for entry in reading(path).folded(0)]
+    numbers = [entry.number for entry in Points(reading(path)).folded(0)]
     folded = {row["version"]: row["folded"] for row in reading(path).versions()}
     known = {f"ledger-payloads-{segment}" for segment, _ in rows}
     assert set(files(path)) in (known, known - {f"ledger-payloads-{rows[-1][0]}"})  # the last one may not be begun
@@ -117,7 +118,7 @@ def test_a_restart_goes_on_in_the_segment_that_was_in_use(tmp_path: Path) -> Non
         ledger = opened(path, segment_bytes=100)
         ledger.keep(batch, float(i))
         ledger.close()
-    assert [entry.number for entry in reading(path).folded(0)] == list(range(24))
+    assert [entry.number for entry in Points(reading(path)).folded(0)] == list(range(24))
     assert len(files(path)) > 1
 
 

@@ -19,6 +19,7 @@ from fedmq.ledger import Keeping, Ledger
 from fedmq.messages import Code, Ping, Pong, Verdict, Welcome
 from fedmq.past import Past
 from fedmq.plan import Codecs, Pulse, Settings, Stop
+from fedmq.points import Points
 from fedmq.record import LEDGER, Record
 from fedmq.replay import Outcome, replay
 from fedmq.rounds import PRESETS
@@ -227,7 +228,7 @@ def test_a_batch_whose_payloads_the_kernel_refuses_is_not_kept_and_with_room_it_
             ledger.keep(batches[5], 0.0)
     for batch in batches[4:]:
         ledger.keep(batch, 0.0)
-    numbers = [entry.number for entry in reading(tmp_path / "ledger").folded(0)]
+    numbers = [entry.number for entry in Points(reading(tmp_path / "ledger")).folded(0)]
     assert numbers == list(range(8))
     assert {one.outcome for one in replay(reading(tmp_path / "ledger"))} == {Outcome.SAME}
 

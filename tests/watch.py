@@ -23,7 +23,7 @@ from fedmq.messages import Code, Update, Verdict
 from fedmq.outer import VELOCITY
 from fedmq.past import Known, Past, Point
 from fedmq.plan import Settings
-from fedmq.record import contribution
+from fedmq.points import contribution
 from fedmq.rounds import Cause
 from fedmq_nodes.node import Node
 

@@ -14,6 +14,7 @@ from fedmq.folder import claim
 from fedmq.journal import EventEntry, VersionEntry
 from fedmq.ledger import Keeping, Ledger
 from fedmq.plan import Settings
+from fedmq.points import Points
 from fedmq.record import LEDGER, Record
 from fedmq.rounds import Cause
 from fedmq.stats.pool import Pool
@@ -101,7 +102,7 @@ def _settings(record: Record) -> Settings:
 
 def _without(record: Record, settings: Settings, node: str) -> tuple[VersionEntry, int]:
     """Return the next version, made of everybody's statistics but this node's, and how many nodes are in it."""
-    past = record.past()
+    past = Points(record).past()
     newest = {entry.node: entry for entry in (*past.point.live, *past.pending)}
     newest.pop(node, None)
     folded = past.point.folded + len(past.pending)

@@ -19,6 +19,7 @@ from fedmq.errors import LedgerUnusable, NotKept
 from fedmq.journal import Entry, EventEntry, NodeEntry, ReportEntry, Traffic, UpdateEntry, VersionEntry
 from fedmq.migrate import migrate
 from fedmq.past import Past
+from fedmq.points import Points
 from fedmq.quantities import Count
 from fedmq.record import BROADCAST, CACHED, EXACT, Record, connect
 from fedmq.segments import SEGMENT_BYTES, Place, Segments, read
@@ -131,7 +132,7 @@ class Ledger:
 
     def past(self) -> Past:
         """Return what an aggregator needs in order to go on."""
-        return Record(self._connection, self._path).past()
+        return Points(Record(self._connection, self._path)).past()
 
     def keep(self, entries: Iterable[Entry], now: float) -> None:
         """Write a batch in one transaction.
@@ -191,7 +192,7 @@ class Ledger:
         """Take along the payloads that the rule goes on from at the oldest version that can still be replayed."""
         gone = json.dumps(dropped)
         (oldest,) = self._connection.execute(OLDEST, (gone,)).fetchone()
-        numbers = json.dumps(Record(self._connection, self._path).cached(oldest))
+        numbers = json.dumps(Points(Record(self._connection, self._path)).cached(oldest))
         rows = self._connection.execute(PLACES, (numbers, gone)).fetchall()
         for number, *place in rows:
             moved = {"number": number, **asdict(self._segments.carry(read(self._path, Place(*place))))}

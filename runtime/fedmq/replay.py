@@ -18,6 +18,7 @@ from fedmq.delta import digest_of
 from fedmq.errors import ConfigInvalid, LedgerUnusable, PayloadGone, RemoteError
 from fedmq.journal import Traffic, UpdateEntry
 from fedmq.past import Point
+from fedmq.points import Points
 from fedmq.record import Record, Row
 from fedmq.rounds import Cause
 
@@ -84,7 +85,7 @@ def _replayed(row: Row, outcome: Outcome, why: str) -> Replayed:
 
 def _start(record: Record, row: Row) -> tuple[Outcome, str]:
     """Version 0 was not made of updates: its params are what they are said to be, or not kept."""
-    point = record.point(0)
+    point = Points(record).point(0)
     if point is None:
         return Outcome.CANNOT, "its params were not kept"
     return _compared("kept params have digest", digest_of(point.exact), row)
@@ -97,7 +98,7 @@ def _compared(what: str, found: str, row: Row) -> tuple[Outcome, str]:
 
 
 def _entries(record: Record, first: int, end: int) -> tuple[UpdateEntry, ...]:
-    entries = record.folded(first, end)
+    entries = Points(record).folded(first, end)
     if len(entries) < end - first:
         raise _Impossible(
             f"of its {end - first} updates {len(entries)} have their payloads kept (keeping.replay_bytes)"
@@ -106,8 +107,9 @@ def _entries(record: Record, first: int, end: int) -> tuple[UpdateEntry, ...]:
 
 
 def _kept(record: Record, row: Row, following: Row) -> Point:
-    point = record.point(row["version"])
-    if point is None and following["cause"] == Cause.FORGOTTEN and (left := record.before_forgetting(row["version"])):
+    points = Points(record)
+    point = points.point(row["version"])
+    if point is None and following["cause"] == Cause.FORGOTTEN and (left := points.before_forgetting(row["version"])):
         return left
     if point is None:
         raise _Impossible(f"it goes on from version {row['version']}, whose params are neither replayed nor kept")

@@ -7,7 +7,8 @@ from pathlib import Path
 from fedmq.errors import LedgerUnusable
 from fedmq.journal import Entry, Traffic, UpdateEntry, VersionEntry
 from fedmq.messages import Code
-from fedmq.record import LEDGER, Record, Row, update_entry
+from fedmq.points import update_entry
+from fedmq.record import LEDGER, Record, Row
 from fedmq_bench.scenario.log import RunLog
 
 
