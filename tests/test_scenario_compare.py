@@ -65,10 +65,11 @@ def test_each_seed_is_compared_with_its_own_sync() -> None:
     assert found[2]["time_to_99_s"] == 3
 
 
-def test_medians_are_observed_and_a_run_that_was_not_there_is_later_than_all() -> None:
+def test_medians_are_observed_and_a_run_that_was_not_there_is_later_and_slower_than_all() -> None:
     rows = [SYNC, *(row("cached", [point(at, 0.8)]) for at in (1, 2)), row("cached", [point(9, 0.1)])]
     _, cached = compare.summaries(compare.figures(rows))
     assert cached.values["time_to_99_s"] == (2, 2, None) or cached.values["time_to_99_s"] == (1, 2, None)
+    assert cached.values["times_as_fast"][1] == 15.0  # of 30, 15 and not there: the latest is the slowest
     assert (cached.finished, cached.seeds, cached.staleness) == (2, 3, {0: 27, 2: 3})
 
 
@@ -206,6 +207,7 @@ def test_a_comparison_ends_with_a_page_that_needs_no_network(tmp_path: Path, mon
              "participation_min", "straggler_accuracy", "finished"}  # fmt: skip
     assert len(rows) == 4
     assert all(asked <= found.keys() for found in rows)
+    assert "| own, 4 nodes, 2 seeds | " in result.stderr
     assert "to choose: " in result.stderr
     written = result.stderr.partition("in federation.toml:\n")[2].partition("report: ")[0]
     html = (tmp_path / "own.html").read_text()

@@ -112,7 +112,7 @@ def compare(
     """
     from fedmq.errors import ConfigInvalid
     from fedmq_bench import machine, rows
-    from fedmq_bench.scenario import advise, file, page, policies, sweep
+    from fedmq_bench.scenario import advise, file, page, policies, sweep, told
     from fedmq_bench.scenario import compare as comparing
 
     found = file.read(what, overrides or [])
@@ -133,6 +133,7 @@ def compare(
     recipe = policies.recipe(found, advice.policy) if advice.policy else []
     where = page.write(made, summaries, advice, recipe, found.describe, context, report or Path(f"{found.name}.html"))
     written = ("in federation.toml:", *(f"  {line}" for line in recipe)) if recipe else ()
+    typer.echo(told.table(figures), err=as_json)
     for line in (f"to choose: {advice.policy or 'none of these'}", *advice.reasons, *written, f"report: {where}"):
         typer.echo(line, err=as_json)
 

@@ -17,7 +17,7 @@ from fedmq.errors import ConfigInvalid
 from fedmq_bench.scenario.policies import SYNC
 
 Row = Mapping[str, Any]
-CASE = "scenario compare"
+CASE, FAST = "scenario compare", "times_as_fast"
 SHARES = {"95": 0.95, "99": 0.99}
 LATE = 1.1  # of a deadline: no round should wait longer
 
@@ -75,7 +75,7 @@ def _figures(row: Row, sync: Row) -> dict[str, Any]:
     last, beside = settled(row["curve"]), settled(sync["curve"])
     sync_s = reached(sync["curve"], SHARES["99"] * best).at_s
     return told | {
-        "times_as_fast": sync_s / told["time_to_99_s"] if told["time_to_99_s"] else None,
+        FAST: sync_s / told["time_to_99_s"] if told["time_to_99_s"] else None,
         "straggler_gap": beside["stragglers"] - last["stragglers"],
         "finished": told["time_to_99_s"] is not None,
         "accuracy": max(point["accuracy"] for point in row["curve"]),
@@ -143,14 +143,17 @@ def _summary(policy: str, rows: Sequence[Mapping[str, Any]]) -> Summary:
         policy,
         len(rows),
         sum(row["finished"] for row in rows),
-        {key: _quartiles([row[key] for row in rows]) for key in keys if key != "seed"},
+        {key: _quartiles([row[key] for row in rows], -1.0 if key == FAST else 1.0) for key in keys if key != "seed"},
         dict(sorted(staleness.items())),
     )
 
 
-def _quartiles(values: Sequence[float | None]) -> tuple[float | None, float | None, float | None]:
-    """Return the lower quartile, the median and the upper one, each an observed value; None is later than all."""
-    ordered = sorted(math.inf if value is None else value for value in values)
+def _quartiles(values: Sequence[float | None], worse: float) -> tuple[float | None, float | None, float | None]:
+    """Return the lower quartile, the median and the upper one, each an observed value.
+
+    worse     1 where more is worse, -1 where less is: None is worse than all
+    """
+    ordered = sorted(worse * math.inf if value is None else value for value in values)
     picked = [ordered[round(share * (len(ordered) - 1))] for share in (0.25, 0.5, 0.75)]
     low, middle, high = (value if math.isfinite(value) else None for value in picked)
     return low, middle, high
