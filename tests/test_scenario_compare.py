@@ -153,6 +153,13 @@ def test_a_run_is_another_if_anything_in_its_scenario_is(tmp_path: Path) -> None
     assert len(keys) == 3 * 2 * 2 * 2
 
 
+def test_a_run_is_another_if_its_policy_is_not_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (task,) = sweep.tasks(scenery.scenario(tmp_path), ["quorum"], 1)
+    before = task.key
+    monkeypatch.setattr(policies, "POLICIES", {"quorum": {"rounds": {"preset": "quorum", "max_staleness": 3}}})
+    assert before != task.key
+
+
 def test_a_file_that_is_none_of_a_sweep_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("dear diary\nrows\n")

@@ -18,7 +18,8 @@ POLICIES: Mapping[str, Settings] = {
     SYNC: {"rounds": {"preset": "sync"}},
     "deadline": {"rounds": {"preset": "deadline", "deadline_s": 10.0}},
     "quorum": {"rounds": {"preset": "quorum"}},
-    FEDBUFF: {"rounds": {"preset": "fedbuff"}},
+    # Versions of a few updates come quickly: who is slow is many of them behind, and is damped, not refused.
+    FEDBUFF: {"rounds": {"preset": "fedbuff", "max_staleness": 100}},
     "fedasync": {"rounds": {"preset": "fedasync"}},
     # The newest delta of every node pushes in every round, as much as any other, however old it is: as published.
     # Damped for staleness, the slow ones count for a third, and what only they know is learned too late (lab notes).

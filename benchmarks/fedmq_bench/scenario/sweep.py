@@ -16,7 +16,7 @@ from typing import Any
 from fedmq_bench import machine
 from fedmq_bench.errors import ResultsUnusable
 from fedmq_bench.harness import Say
-from fedmq_bench.scenario import data, real, simulated
+from fedmq_bench.scenario import data, policies, real, simulated
 from fedmq_bench.scenario.form import Scenario
 from fedmq_bench.scenario.real import Over
 
@@ -40,9 +40,10 @@ class Task:
 
     @property
     def key(self) -> str:
-        """What this run and no other is called: the scenario with everything in it, the policy and the seed."""
-        told = json.dumps([asdict(self.scenario), self.policy, self.trains, self.over], default=str, sort_keys=True)
-        return sha256(told.encode()).hexdigest()[:16]
+        """What this run and no other is called: the scenario with everything in it, and what the policy is by now."""
+        policy = asdict(policies.settings(self.scenario, self.policy))
+        told = [asdict(self.scenario), self.policy, policy, self.trains, self.over]
+        return sha256(json.dumps(told, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def tasks(
