@@ -15,7 +15,7 @@ checks.
 
 import asyncio
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -29,6 +29,7 @@ from fedmq.codec import Frame, Limits
 from fedmq.errors import AddressUnusable
 from fedmq.keys import AggregatorKeys, NodeKeys
 from fedmq.transports import AGGREGATOR, GONE
+from fedmq.transports.held import Held, parts_of
 from fedmq.transports.tally import Counting, Tally
 
 BATCH_FRAMES, BATCH_BYTES = 64, 32 * 2**20
@@ -51,7 +52,7 @@ class ZmqHub:
         self.address = socket.get_string(zmq.LAST_ENDPOINT)
         self._socket, self._authenticator = socket, authenticator
         self._routes: OrderedDict[str, bytes] = OrderedDict()
-        self._counting, self._held = Counting(), _Held()
+        self._counting, self._held = Counting(), Held()
 
     @classmethod
     def bind(cls, address: str, limits: Limits, keys: AggregatorKeys | None = None) -> "ZmqHub":
@@ -92,7 +93,7 @@ class ZmqHub:
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Queue the frame for each peer; a peer whose queue is full, or that is gone, is returned."""
-        shared = _parts(frame)
+        shared = parts_of(frame)
         failed, size = [], self._size(*frame)
         for peer in peers:
             route = self._routes.get(peer)
@@ -124,7 +125,7 @@ class ZmqLink:
 
     def __init__(self, socket: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket, name: str, curve: bool) -> None:
         self._socket, self._monitor, self._name, self._curve = socket, monitor, name.encode(), curve
-        self._counting, self._held = Counting(), _Held()
+        self._counting, self._held = Counting(), Held()
         self._hearing: asyncio.Future[list[Any]] | None = None
         self._breaking: asyncio.Future[Any] | None = None
 
@@ -171,7 +172,7 @@ class ZmqLink:
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Queue the frame, if there is a connection with room."""
-        parts = _parts(frame)
+        parts = parts_of(frame)
         if not await _send(self._socket, [self._name, *parts], self._counting):
             return list(peers)
         self._counting.sent_bytes += framing.zmtp(map(len, (self._name, *frame)), self._curve)
@@ -190,25 +191,6 @@ class ZmqLink:
     def tally(self) -> Tally:
         """Say what it has carried, and how many frames have not left."""
         return self._counting.tally(self._held.count())
-
-
-class _Held:
-    """Frames that ZeroMQ has not let go of; it does not tell for which of several peers."""
-
-    def __init__(self) -> None:
-        self._trackers: deque[zmq.MessageTracker] = deque()
-
-    def add(self, parts: Sequence[zmq.Frame]) -> None:
-        """Take note of a frame, handed over to however many peers."""
-        assert parts[-1].tracker is not None
-        self._trackers.append(parts[-1].tracker)
-        while self._trackers and self._trackers[0].done:
-            self._trackers.popleft()
-
-    def count(self) -> int:
-        """Return how many are held now."""
-        self._trackers = deque(one for one in self._trackers if not one.done)
-        return len(self._trackers)
 
 
 def _socket(context: zmq.asyncio.Context, kind: int, limits: Limits, receive: int, send: int) -> zmq.asyncio.Socket:
@@ -255,12 +237,6 @@ async def _drain(socket: zmq.asyncio.Socket, least: int) -> list[Any]:
 
 def _size(message: Any) -> int:
     return sum(len(part) for part in message)
-
-
-def _parts(frame: Frame) -> list[zmq.Frame]:
-    """Return a frame as ZeroMQ takes it, uncopied; the last part says when it has let go."""
-    *before, last = frame
-    return [*(zmq.Frame(part, copy=False) for part in before), zmq.Frame(last, copy=False, track=True)]
 
 
 async def _send(socket: zmq.asyncio.Socket, parts: list[Any], counting: Counting) -> bool:
