@@ -63,14 +63,14 @@ MORE = {
         "--codec eden1 --nodes 1 --system-rounds 1",
         SHORT,
     ),
-    "fedmq scenario run heavy-stragglers --policy cached": (FEW, SHORT),
+    "fedmq scenario run heavy-stragglers --policy cached": (f"--no-training {FEW}", f"{SHORT}, and {LIGHT}"),
     "fedmq scenario compare heavy-stragglers --seeds 5 --report heavy.html": (
         f"--seeds 1 --policies sync,cached --processes 1 {FEW}",
         SHORT,
     ),
     "fedmq scenario compare slow-rare-domain --policies sync,quorum,cached --seeds 5": (
-        f"--seeds 1 --processes 1 {FEW}",
-        SHORT,
+        f"--seeds 1 --processes 1 --no-training {FEW}",
+        f"{SHORT}, and {LIGHT}",
     ),
     "fedmq scenario run lost-uploads --real --policy fedbuff": (f"--no-training {FEW}", SHORT),
     "fedmq scenario run lost-uploads --real --link mqtt --speed 4": (f"--no-training {FEW}", SHORT),
