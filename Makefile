@@ -26,7 +26,7 @@ unit: $(VENV)/.dev
 # Known weaknesses of what is installed; asks a database on the network.
 audit: $(VENV)/.dev
 	$(BIN)/pip install --quiet pip-audit
-	$(BIN)/pip-audit --skip-editable
+	$(BIN)/pip-audit --skip-editable --progress-spinner off --format json | $(BIN)/python .ci/audit.py
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict --site-dir site

@@ -45,7 +45,8 @@ SHELLS = {
     "fedmq.watch",
     "fedmq_nodes.asking",
     "fedmq_nodes.certificates",  # a certificate says from when until when it holds
-    "fedmq_nodes.commands",
+    "fedmq_nodes.commands.ends",
+    "fedmq_nodes.commands.fleets",
     "fedmq_nodes.demo",
     "fedmq_nodes.doctor",
     "fedmq_nodes.fleet",
@@ -63,7 +64,7 @@ CLOCKS = {"asyncio", "time", "datetime", "sched"}
 KNOW_CORES = {"fedmq.door", "fedmq.serve", "fedmq.status", "fedmq_nodes.join"}
 
 # Who may make what nobody can predict: a seed for a whole run, or a token.
-DRAWS_SECRETS = {"fedmq.control", "fedmq.serve", "fedmq_nodes.commands", "fedmq_nodes.wiring"}
+DRAWS_SECRETS = {"fedmq.control", "fedmq.serve", "fedmq_nodes.commands.prepare", "fedmq_nodes.wiring"}
 NUMPY_RANDOM = {"default_rng", "Generator", "PCG64", "RandomState", "SeedSequence"}
 
 # Rows and status for a person or a pipe; a script's last line.

@@ -21,6 +21,7 @@ from fedmq.metrics import aggregator
 from fedmq.plan import Settings, Stop
 from fedmq.rounds import PRESETS
 from fedmq.status import status
+from fedmq.transports.tally import Tally
 from fedmq_models.examples import Examples
 from fedmq_nodes import meter
 from fedmq_nodes.ear import Facts
@@ -35,6 +36,7 @@ BOARD = ROOT / "deploy" / "grafana" / "fedmq.json"
 ROW = re.compile(r"^\| `(fedmq_\w+)` \| (\w+) \| (.*?) \|", re.MULTILINE)
 GENERAL = ("process_", "python_", "fedmq_build")
 Found = TypeVar("Found")
+TALLY = Tally(received_bytes=500, sent_bytes=700, waiting=3, most=2, full=5, gone=7)
 
 
 def at_once(look: Callable[[], Found]) -> Callable[[], Found]:
@@ -49,7 +51,7 @@ def ended(workers: dict[str, Worker], versions: int = 3) -> tuple[Fleet, aggrega
     """A federation that has run to its end in memory, and the meter that was told of it."""
     fleet = Fleet(Settings("test", rounds=PRESETS["quorum"], stop=Stop(versions=versions)), workers)
     fleet.run()
-    found = aggregator.Meter(at_once)
+    found = aggregator.Meter(at_once, lambda: TALLY)
     found.begin(lambda: status(fleet.aggregator, fleet.simulation.now))
     found.kept(fleet.kept, 0.002)
     return fleet, found
@@ -98,6 +100,16 @@ def test_an_aggregator_counts_what_is_durable_and_says_how_it_stands() -> None:
     assert value(registry, "fedmq_ledger_batch_entries_sum") == len(fleet.kept)
 
 
+def test_an_aggregator_says_what_its_link_has_carried_and_what_waits_there() -> None:
+    _, found = ended({"a": Worker()})
+    assert value(found.registry, "fedmq_bytes_total", direction="up", layer="transport") == TALLY.received_bytes
+    assert value(found.registry, "fedmq_bytes_total", direction="down", layer="transport") == TALLY.sent_bytes
+    assert value(found.registry, "fedmq_link_waiting_frames") == TALLY.waiting
+    assert value(found.registry, "fedmq_link_waiting_frames_most") == TALLY.most
+    untaken = [value(found.registry, "fedmq_link_untaken_frames_total", reason=why) for why in ("full", "gone")]
+    assert untaken == [TALLY.full, TALLY.gone]
+
+
 def test_ten_thousand_nodes_and_what_they_claim_make_no_label() -> None:
     fleet, found = ended({"a": Worker()})
     before = {sample.name + str(sample.labels) for family in found.registry.collect() for sample in family.samples}
@@ -116,7 +128,7 @@ def test_ten_thousand_nodes_and_what_they_claim_make_no_label() -> None:
 
 
 def test_who_was_refused_or_struck_is_counted_by_reason() -> None:
-    desk, found = Desk(), aggregator.Meter(at_once)
+    desk, found = Desk(), aggregator.Meter(at_once, Tally)
     desk.hold = True
     desk.say("odd", replace(HELLO, feature_space="f" * 64))
     (batch,) = desk.held
@@ -200,10 +212,12 @@ def test_a_running_aggregator_and_a_running_node_answer_on_this_machine_alone(
         assert found["fedmq_version"] >= 3
         assert found["fedmq_updates_total accepted"] >= 4
         assert found["fedmq_ledger_write_seconds_count"] > 0
+        assert found["fedmq_bytes_total up transport"] > found["fedmq_bytes_total up application"]
+        assert found["fedmq_link_untaken_frames_total full"] == 0
         assert found["process_resident_memory_bytes"] < 150e6
         node = scraped(url)
         assert node["fedmq_node_training_seconds_count"] >= 2
-        assert node["fedmq_node_bytes_total up"] > 0
+        assert node["fedmq_node_transport_bytes_total up"] > node["fedmq_node_bytes_total up"] > 0
         assert node["fedmq_node_connected"] == 1
 
 

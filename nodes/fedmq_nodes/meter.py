@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 
 from fedmq import codec
@@ -12,12 +12,14 @@ from fedmq.codec import Frame
 from fedmq.effects import Log
 from fedmq.messages import Code
 from fedmq.transports import Link
+from fedmq.transports.tally import Tally
 from fedmq_nodes.ear import Ear, Facts
 from fedmq_nodes.sources import Data
 
 ACTIVITIES = ("encoding", "idle", "training", "sending")
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600)
-Look = Callable[[], Facts]
+Seen = tuple[Facts, Tally]
+Look = Callable[[], Seen]
 
 
 class Meter(Ear):
@@ -26,9 +28,10 @@ class Meter(Ear):
     hop     makes a question that can be asked from another thread; a scrape comes from one
     """
 
-    def __init__(self, hop: Callable[[Look], Callable[[], Facts | None]]) -> None:
+    def __init__(self, hop: Callable[[Look], Callable[[], Seen | None]]) -> None:
         self._hop = hop
-        self._look: Callable[[], Facts | None] = lambda: None
+        self._look: Callable[[], Seen | None] = lambda: None
+        self._tally: Callable[[], Tally] = Tally
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Info("fedmq_build", "The fedmq that answers.", registry=registry).info({"version": version("fedmq")})
@@ -54,9 +57,9 @@ class Meter(Ear):
         self._done = 0
         registry.register(self)
 
-    def begin(self, look: Look) -> None:
-        """Ask how this node stands from now on."""
-        self._look = self._hop(look)
+    def begin(self, look: Callable[[], Facts]) -> None:
+        """Ask how this node, and its link, stand from now on."""
+        self._look = self._hop(lambda: (look(), self._tally()))
 
     def logged(self, log: Log) -> None:
         """Count verdicts."""
@@ -86,6 +89,7 @@ class Meter(Ear):
 
     def counted(self, link: Link) -> Link:
         """Return this link, of whose frames the bytes are counted."""
+        self._tally = link.tally
         return _Counted(link, self._bytes)
 
     def describe(self) -> Iterator[Metric]:
@@ -94,8 +98,9 @@ class Meter(Ear):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges, as things stand now."""
-        if (facts := self._look()) is None:
+        if (seen := self._look()) is None:
             return
+        facts, tally = seen
         yield GaugeMetricFamily("fedmq_node_version", "The newest version held, -1 none.", facts.version)
         yield GaugeMetricFamily("fedmq_node_connected", "1 while the aggregator answers.", int(facts.connected))
         yield GaugeMetricFamily("fedmq_node_updates_waiting", "Updates without a verdict: 0 or 1.", int(facts.waiting))
@@ -103,6 +108,13 @@ class Meter(Ear):
         for one in ACTIVITIES:
             states.add_metric((one,), int(one == facts.activity))
         yield states
+        carried = CounterMetricFamily(
+            "fedmq_node_transport_bytes", "Bytes of frames with the framing of the link.", labels=("direction",)
+        )
+        carried.add_metric(("up",), tally.sent_bytes)
+        carried.add_metric(("down",), tally.received_bytes)
+        yield carried
+        yield GaugeMetricFamily("fedmq_node_link_waiting_frames", "Frames that have not left.", tally.waiting)
 
 
 class _Counted:
@@ -126,3 +138,7 @@ class _Counted:
     async def close(self) -> None:
         """Let go."""
         await self._link.close()
+
+    def tally(self) -> Tally:
+        """Say what the link says."""
+        return self._link.tally()

@@ -10,6 +10,7 @@ from fedmq.effects import Log
 from fedmq.errors import ConfigInvalid
 from fedmq.record import LEDGER
 from fedmq.see import Place, See, place
+from fedmq.transports import Link
 from fedmq.watching import Watcher
 
 if TYPE_CHECKING:
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def opened(see: See, run: Path) -> AsyncIterator[tuple[Sequence[Watcher], dict[str, str]]]:
+async def opened(see: See, run: Path, link: Link) -> AsyncIterator[tuple[Sequence[Watcher], dict[str, str]]]:
     """Open an aggregator's windows; yield who looks through them, and their URLs by name.
 
     run        the folder of its ledger
+    link       its end of it
     raises     AddressUnusable; ConfigInvalid if what the page takes is not installed
     """
     watchers: list[Watcher] = []
@@ -30,7 +32,7 @@ async def opened(see: See, run: Path) -> AsyncIterator[tuple[Sequence[Watcher], 
             from fedmq.metrics import aggregator, endpoint
 
             where = _told(place("see.metrics", see.metrics), "metrics")
-            meter = aggregator.Meter(endpoint.from_loop)
+            meter = aggregator.Meter(endpoint.from_loop, link.tally)
             urls["metrics"] = stack.enter_context(endpoint.serving(meter.registry, where))
             watchers.append(meter)
         if see.page:

@@ -40,7 +40,7 @@ async def serve_federation(federation: Federation, where: str, listening: Callab
     with until_interrupted() as stop:
         hub = await links.hub(federation, np.random.default_rng(randbits(128)))
         try:
-            async with windows.opened(federation.see, federation.run) as (watchers, urls):
+            async with windows.opened(federation.see, federation.run, hub.link) as (watchers, urls):
                 listening({"listening": hub.address, **urls})
                 return await serve(
                     federation, job, federation.keeping, federation.run, hub.link, stop, hub.admitted, watchers=watchers

@@ -5,9 +5,10 @@ node asks `fedmq status`, or the node. A counter begins at 0 with the process, a
 """
 
 import math
-from collections import Counter as Tally
+from collections import Counter as Count
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
+from itertools import chain
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from fedmq.journal import Entry, EventEntry, UpdateEntry, VersionEntry
 from fedmq.messages import Code
 from fedmq.status import Status
+from fedmq.transports.tally import Tally
 from fedmq.watching import Look
 
 STATES = ("preparing", "encoding", "idle", "training", "gone", "finished")
@@ -23,6 +25,7 @@ OTHER = "other"  # a word that a node said of itself and that is none of ours
 STALENESS = (0, 1, 2, 3, 5, 8, 13, 20, 50, 100)
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600)
 WRITES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+Seen = tuple[Status, Tally]
 ENTRIES = (1, 2, 5, 10, 20, 50, 100, 500, 1000, 10000)
 
 
@@ -30,11 +33,14 @@ class Meter:
     """The metrics of one aggregator; a watcher.
 
     hop     makes a question that can be asked from another thread; a scrape comes from one
+    tally   says how the link stands
     """
 
-    def __init__(self, hop: Callable[[Look], Callable[[], Status | None]]) -> None:
-        self._hop = hop
-        self._look: Callable[[], Status | None] = lambda: None
+    def __init__(
+        self, hop: Callable[[Callable[[], Seen]], Callable[[], Seen | None]], tally: Callable[[], Tally]
+    ) -> None:
+        self._hop, self._tally = hop, tally
+        self._look: Callable[[], Seen | None] = lambda: None
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Info("fedmq_build", "The fedmq that answers.", registry=registry).info({"version": version("fedmq")})
@@ -74,7 +80,7 @@ class Meter:
 
     def begin(self, look: Look) -> None:
         """Ask the status of this aggregator from now on."""
-        self._look = self._hop(look)
+        self._look = self._hop(lambda: (look(), self._tally()))
 
     def happened(self) -> None:
         """Nothing: a gauge is read when it is asked for."""
@@ -104,8 +110,8 @@ class Meter:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges, as things stand now."""
-        status = self._look()
-        return iter(()) if status is None else gauges(status)
+        seen = self._look()
+        return iter(()) if seen is None else chain(gauges(*seen), link(seen[1]))
 
     def _judged(self, entry: UpdateEntry) -> None:
         self._updates.labels(entry.code.value).inc()
@@ -115,8 +121,8 @@ class Meter:
                 self._training.observe(entry.update.train_s)
 
 
-def gauges(status: Status) -> Iterator[Metric]:
-    """Yield what a status says, as metrics."""
+def gauges(status: Status, tally: Tally) -> Iterator[Metric]:
+    """Yield what a status says, as metrics; bytes are those of the link as well."""
     round_, ledger, accuracy = status["round"], status["ledger"], status["accuracy"]
     for name, text, value in (
         ("fedmq_version", "The newest version.", status["version"]),
@@ -130,13 +136,14 @@ def gauges(status: Status) -> Iterator[Metric]:
         ("fedmq_ledger_stalled", "1 while the disk takes nothing.", int(ledger["problem"] is not None)),
     ):
         yield GaugeMetricFamily(name, text, value)
-    states = Tally(node["state"] if node["state"] in STATES else OTHER for node in status["nodes"])
+    states = Count(node["state"] if node["state"] in STATES else OTHER for node in status["nodes"])
     nodes = GaugeMetricFamily("fedmq_nodes", "Nodes that are known, by state.", labels=("state",))
     for state in (*STATES, OTHER):
         nodes.add_metric((state,), states[state])
     yield nodes
     traffic = CounterMetricFamily("fedmq_bytes", "Bytes, by direction and layer.", labels=("direction", "layer"))
-    for key, count in status["bytes"].items():
+    layers = {**status["bytes"], "up_transport": tally.received_bytes, "down_transport": tally.sent_bytes}
+    for key, count in layers.items():
         traffic.add_metric(key.split("_"), count)
     yield traffic
     right = GaugeMetricFamily("fedmq_accuracy", "Mean over nodes of what each last reported.", labels=("model",))
@@ -144,3 +151,14 @@ def gauges(status: Status) -> Iterator[Metric]:
         if accuracy[model] is not None:
             right.add_metric((model,), accuracy[model])
     yield right
+
+
+def link(tally: Tally) -> Iterator[Metric]:
+    """Yield what waits in a link, as metrics."""
+    yield GaugeMetricFamily("fedmq_link_waiting_frames", "Frames that wait to leave, over all nodes.", tally.waiting)
+    if tally.most is not None:
+        yield GaugeMetricFamily("fedmq_link_waiting_frames_most", "Of one node, the most.", tally.most)
+    untaken = CounterMetricFamily("fedmq_link_untaken_frames", "Frames that could not wait.", labels=("reason",))
+    untaken.add_metric(("full",), tally.full)
+    untaken.add_metric(("gone",), tally.gone)
+    yield untaken

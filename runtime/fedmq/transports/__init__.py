@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from fedmq.codec import Frame
 from fedmq.effects import Audience
+from fedmq.transports.tally import Tally
 
 AGGREGATOR = "aggregator"  # what a node's link calls the other end
 GONE: Frame = ()  # in place of a frame: the link knows that this peer cannot be reached
@@ -29,6 +30,9 @@ class Link(Protocol):
 
     async def close(self) -> None:
         """Send what was handed over, within reason, and let go."""
+
+    def tally(self) -> Tally:
+        """Say what it has carried, and what waits; in the loop's thread."""
 
 
 @runtime_checkable

@@ -17,10 +17,12 @@ from numpy.random import Generator
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from fedmq import framing
 from fedmq.codec import Frame, size_bytes
 from fedmq.errors import AddressUnusable
 from fedmq.transports.broker import NOT_AUTHORISED, Broker, Client, Terms, is_lasting
 from fedmq.transports.pieces import HEAD, Assembly, split
+from fedmq.transports.tally import Counting, Tally
 
 FORGOTTEN = ""
 PIECE_BYTES = 4 * 2**20  # each costs time, and what comes in one is never put together
@@ -56,6 +58,7 @@ class Line:
 
     connected    whether there is one now, with all subscriptions
     renew        what is handed over again to a broker that has forgotten us
+    counting     packets that carry frames, also those that are repeated on the next connection
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Line:
     ) -> None:
         self.connected = False
         self.renew: list[Letter] = []
+        self.counting = Counting()
         self._broker, self._terms, self._topics, self._queued = broker, terms, list(topics), queued
         self._assembly, self._rng = assembly, rng
         self._number = int(rng.integers(2**63))
@@ -93,6 +97,7 @@ class Line:
     def offer(self, letter: Letter) -> bool:
         """Take a letter to hand over, now or on the next connection, unless too many wait for its topic."""
         if self._waiting[letter.topic] >= self._queued:
+            self.counting.full += 1
             return False
         self._number = (self._number + 1) % 2**64
         self._letters[self._number] = letter
@@ -117,6 +122,10 @@ class Line:
             if one.client is not None and one.client is self._client:
                 one.client.take(one.number)
         return [(one.topic, one.frame) for one in taken]
+
+    def tally(self) -> Tally:
+        """Say what it has carried, and how many letters the broker has not acknowledged."""
+        return self.counting.tally(len(self._letters), max(self._waiting.values(), default=0))
 
     async def leave(self, topic: str) -> None:
         """Listen to a topic no longer."""
@@ -191,6 +200,7 @@ class Line:
 
     def _hear(self, client: Client, topic: str, payload: bytes, number: int) -> None:
         """Take a message. That which completes a frame is acknowledged when the frame is taken, the others at once."""
+        self.counting.received_bytes += framing.publish(len(topic.encode()), len(payload))
         frame = self._assembly.add(topic, payload)
         if frame is None:
             client.take(number)
@@ -209,12 +219,14 @@ class Line:
                 await self._more.wait()
             number = self._unsent.popleft()
             letter, answers = self._letters[number], []
-            most = client.packet_bytes - len(letter.topic.encode()) - HEAD_BYTES
+            topic = len(letter.topic.encode())
+            most = client.packet_bytes - topic - HEAD_BYTES
             whole = size_bytes(letter.frame) + HEAD.size <= most
             lasting_s = letter.lasting_s if whole else None  # only one message per topic is retained
             for piece in split(letter.frame, number, most if lasting_s else min(most, PIECE_BYTES)):
                 await window.acquire()
                 answers.append(client.post(letter.topic, piece, lasting_s))
+                self.counting.sent_bytes += framing.publish(topic, len(piece), lasting_s is not None)
                 answers[-1].add_done_callback(lambda _answer: window.release())
             asyncio.gather(*answers).add_done_callback(partial(self._delivered, number))
 

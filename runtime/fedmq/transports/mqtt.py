@@ -27,6 +27,7 @@ from fedmq.transports import AGGREGATOR, GONE
 from fedmq.transports.broker import Broker, Terms
 from fedmq.transports.line import FORGOTTEN, PIECE_BYTES, Letter, Line
 from fedmq.transports.pieces import Assembly
+from fedmq.transports.tally import Tally
 
 QUEUED_UP, QUEUED_DOWN, QUEUED_MODEL = 4, 16, 4
 RECEIVE_UP, RECEIVE_DOWN = 16, 16
@@ -120,11 +121,10 @@ class MqttHub:
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Hand the frame over for each peer; one that is gone, or that too much waits for, is returned."""
-        return [
-            peer
-            for peer in peers
-            if peer not in self._peers or not self._line.offer(Letter(self._topics.down(peer), frame))
-        ]
+        here = [peer for peer in peers if peer in self._peers]
+        self._line.counting.gone += len(peers) - len(here)
+        taken = {peer for peer in here if self._line.offer(Letter(self._topics.down(peer), frame))}
+        return [peer for peer in peers if peer not in taken]
 
     async def publish(self, frame: Frame, audience: Audience) -> None:
         """Hand it over once, and what lasts again to a broker that has lost it; the broker fans it out."""
@@ -137,6 +137,10 @@ class MqttHub:
     async def close(self) -> None:
         """Give what is queued two seconds to leave."""
         await self._line.close()
+
+    def tally(self) -> Tally:
+        """Say what it has carried; a version that the broker fans out was sent once."""
+        return self._line.tally()
 
 
 class MqttLink:
@@ -174,9 +178,15 @@ class MqttLink:
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Hand the frame over, if there is a connection with room."""
-        sent = self._line.connected and self._line.offer(Letter(self._up, frame))
-        return [] if sent else list(peers)
+        if not self._line.connected:
+            self._line.counting.gone += 1
+            return list(peers)
+        return [] if self._line.offer(Letter(self._up, frame)) else list(peers)
 
     async def close(self) -> None:
         """Give what is queued two seconds to leave."""
         await self._line.close()
+
+    def tally(self) -> Tally:
+        """Say what it has carried, and what the broker has not acknowledged."""
+        return self._line.tally()

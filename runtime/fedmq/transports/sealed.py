@@ -14,6 +14,7 @@ from fedmq.seal.aggregator import AggregatorSeal
 from fedmq.seal.frames import Unknown
 from fedmq.seal.node import NodeSeal
 from fedmq.transports import GONE, Broadcasting, Link
+from fedmq.transports.tally import Tally
 
 # A link may repeat and delay frames, so these say nothing of anyone's intentions.
 HARMLESS = ("replayed", "too_old", "unknown_group", "unknown_session", "unasked")
@@ -67,6 +68,10 @@ class SealedHub:
         """Let go of the inner link."""
         await self._link.close()
 
+    def tally(self) -> Tally:
+        """Say what the inner link says: bytes are of sealed frames."""
+        return self._link.tally()
+
 
 class SealedPublisher(SealedHub):
     """The aggregator's end of a link that broadcasts. What lasts can be opened by whoever opens a session later.
@@ -111,6 +116,10 @@ class SealedLink:
     async def close(self) -> None:
         """Let go of the inner link."""
         await self._link.close()
+
+    def tally(self) -> Tally:
+        """Say what the inner link says: bytes are of sealed frames."""
+        return self._link.tally()
 
 
 def _whole(frame: Frame) -> Buffer:

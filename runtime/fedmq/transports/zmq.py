@@ -24,10 +24,13 @@ import zmq
 import zmq.asyncio
 from zmq.auth.asyncio import AsyncioAuthenticator
 
+from fedmq import framing
 from fedmq.codec import Frame, Limits
 from fedmq.errors import AddressUnusable
 from fedmq.keys import AggregatorKeys, NodeKeys
 from fedmq.transports import AGGREGATOR, GONE
+from fedmq.transports.held import Held, parts_of
+from fedmq.transports.tally import Counting, Tally
 
 BATCH_FRAMES, BATCH_BYTES = 64, 32 * 2**20
 QUEUED_UP = 4  # an update, a report and a ping are what an honest node has under way
@@ -49,6 +52,7 @@ class ZmqHub:
         self.address = socket.get_string(zmq.LAST_ENDPOINT)
         self._socket, self._authenticator = socket, authenticator
         self._routes: OrderedDict[str, bytes] = OrderedDict()
+        self._counting, self._held = Counting(), Held()
 
     @classmethod
     def bind(cls, address: str, limits: Limits, keys: AggregatorKeys | None = None) -> "ZmqHub":
@@ -78,6 +82,7 @@ class ZmqHub:
         """Wait for frames from any node."""
         frames = []
         for route, name, *parts in await _drain(self._socket, least=3):
+            self._counting.received_bytes += self._size(name, *parts)
             peer = name.get("User-Id") if self._authenticator else _name(name.bytes)
             self._routes[peer] = route.bytes
             self._routes.move_to_end(peer)
@@ -88,24 +93,39 @@ class ZmqHub:
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Queue the frame for each peer; a peer whose queue is full, or that is gone, is returned."""
-        shared = [zmq.Frame(part, copy=False) for part in frame]
-        failed = []
+        shared = parts_of(frame)
+        failed, size = [], self._size(*frame)
         for peer in peers:
             route = self._routes.get(peer)
-            if route is None or not await _send(self._socket, [route, *shared]):
+            if route is None:
+                self._counting.gone += 1
                 failed.append(peer)
+            elif await _send(self._socket, [route, *shared], self._counting):
+                self._counting.sent_bytes += size
+            else:
+                failed.append(peer)
+        if len(failed) < len(peers):
+            self._held.add(shared)
         return failed
+
+    def _size(self, *parts: Any) -> int:
+        return framing.zmtp(map(len, parts), self._authenticator is not None)
 
     async def close(self) -> None:
         """Give what is queued two seconds to leave."""
         _close(self._socket, self._authenticator, LINGER_MS)
 
+    def tally(self) -> Tally:
+        """Say what it has carried, and how many frames ZeroMQ holds for whoever has not read them."""
+        return self._counting.tally(self._held.count())
+
 
 class ZmqLink:
     """A node's end. It says at once that a connection broke, and nobody else knows what was lost with it."""
 
-    def __init__(self, socket: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket, name: str) -> None:
-        self._socket, self._monitor, self._name = socket, monitor, name.encode()
+    def __init__(self, socket: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket, name: str, curve: bool) -> None:
+        self._socket, self._monitor, self._name, self._curve = socket, monitor, name.encode(), curve
+        self._counting, self._held = Counting(), Held()
         self._hearing: asyncio.Future[list[Any]] | None = None
         self._breaking: asyncio.Future[Any] | None = None
 
@@ -131,7 +151,7 @@ class ZmqLink:
             _unwatch(socket, monitor)
             _close(socket, None, linger_ms=0)
             raise AddressUnusable(_why_not(address, error)) from error
-        return cls(socket, monitor, name)
+        return cls(socket, monitor, name, keys is not None)
 
     async def recv(self) -> list[tuple[str, Frame]]:
         """Wait for frames from the aggregator; GONE where the connection broke."""
@@ -140,7 +160,9 @@ class ZmqLink:
         await asyncio.wait({self._hearing, self._breaking}, return_when=asyncio.FIRST_COMPLETED)
         heard: list[tuple[str, Frame]] = []
         if self._hearing.done():
-            heard += [(AGGREGATOR, tuple(part.buffer for part in parts)) for parts in self._hearing.result()]
+            messages = self._hearing.result()
+            self._counting.received_bytes += sum(framing.zmtp(map(len, parts), self._curve) for parts in messages)
+            heard += [(AGGREGATOR, tuple(part.buffer for part in parts)) for parts in messages]
             self._hearing = None
         if self._breaking.done():
             self._breaking.result()
@@ -150,8 +172,12 @@ class ZmqLink:
 
     async def send(self, peers: Sequence[str], frame: Frame) -> list[str]:
         """Queue the frame, if there is a connection with room."""
-        sent = await _send(self._socket, [self._name, *(zmq.Frame(part, copy=False) for part in frame)])
-        return [] if sent else list(peers)
+        parts = parts_of(frame)
+        if not await _send(self._socket, [self._name, *parts], self._counting):
+            return list(peers)
+        self._counting.sent_bytes += framing.zmtp(map(len, (self._name, *frame)), self._curve)
+        self._held.add(parts)
+        return []
 
     async def close(self) -> None:
         """Give what is queued two seconds to leave."""
@@ -161,6 +187,10 @@ class ZmqLink:
         await asyncio.gather(*awaited, return_exceptions=True)
         _unwatch(self._socket, self._monitor)
         _close(self._socket, None, LINGER_MS)
+
+    def tally(self) -> Tally:
+        """Say what it has carried, and how many frames have not left."""
+        return self._counting.tally(self._held.count())
 
 
 def _socket(context: zmq.asyncio.Context, kind: int, limits: Limits, receive: int, send: int) -> zmq.asyncio.Socket:
@@ -209,13 +239,17 @@ def _size(message: Any) -> int:
     return sum(len(part) for part in message)
 
 
-async def _send(socket: zmq.asyncio.Socket, parts: list[Any]) -> bool:
+async def _send(socket: zmq.asyncio.Socket, parts: list[Any], counting: Counting) -> bool:
     try:
         await socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
     except zmq.ZMQError as error:
-        if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
-            return False
-        raise
+        if error.errno == zmq.EAGAIN:
+            counting.full += 1
+        elif error.errno == zmq.EHOSTUNREACH:
+            counting.gone += 1
+        else:
+            raise
+        return False
     return True
 
 
