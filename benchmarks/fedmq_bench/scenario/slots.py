@@ -1,0 +1,152 @@
+"""Slots: memory through which a process has trainings done by others. Params and examples go there, params come back.
+
+Only what is small goes through a pipe: which slot, and how it went. A pipe holds 64 KiB, and who writes more into it
+waits until the other end has the time to read.
+"""
+
+import ctypes
+import resource
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import RawArray
+from os import getpid
+from time import process_time
+from traceback import format_exc
+from typing import Any
+
+import numpy as np
+
+from fedmq.delta import Arrays, Params
+from fedmq.effects import Train
+from fedmq_models.examples import Examples
+from fedmq_models.training import Training, warm_up
+from fedmq_nodes import lifeline
+from fedmq_nodes.sources import Data
+from fedmq_nodes.task import Task
+from fedmq_nodes.trainer import Trainer
+
+READY = "ready"
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, MOST = -1, -3, 2**31 - 1  # as glibc has them in malloc.h
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a node trains on, and the seed of its draws."""
+
+    examples: Examples
+    seed: int
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A training to be done with what is in a slot."""
+
+    slot: int
+    version: int
+    examples: int
+    seed: int
+    has_personal: bool
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What processes have spent on trainings, and the most memory that they had; what they share counts in each."""
+
+    processes: int = 0
+    cpu_s: float = 0.0
+    peak_rss_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a training went, and what its process has spent until then."""
+
+    steps: int
+    loss: float
+    process: int
+    spent: Spent
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a training raised, and where."""
+
+    error: str
+    trace: str
+
+
+class Slots:
+    """As many as are asked for, each for one training of a task.
+
+    most     examples of a node
+    """
+
+    def __init__(self, many: int, task: Task, most: int) -> None:
+        travels, stays = task.parted(task.fresh)
+        self._task, self._travels, self._stays = task, travels.schema, None if stays is None else stays.schema
+        dim, kept = task.text.shape[1], 0 if stays is None else stays.schema.size
+        form = [("labels", "i8", most), ("params", "f4", travels.schema.size), ("personal", "f4", kept)]
+        self._form = np.dtype([*form, ("features", "f4", (most, dim))], align=True)
+        self._memory = RawArray(ctypes.c_byte, many * self._form.itemsize)
+
+    def put(self, slot: int, learner: Learner, train: Train) -> Errand:
+        """Put what a training takes into a slot, and return what to tell of it."""
+        many, into = len(learner.examples), self._slot(slot)
+        into["labels"][:many] = learner.examples.labels
+        into["features"][:many] = learner.examples.batch(slice(None))
+        self._lay(into, train.params, train.personal)
+        return Errand(slot, train.version, many, learner.seed, train.personal is not None)
+
+    def take(self, slot: int) -> tuple[Params, Params | None]:
+        """Return a copy of the params that a training has left, and of those that stay on its node."""
+        found = self._slot(slot)
+        stays = None if self._stays is None else Params(Arrays(self._stays, found["personal"].copy()))
+        return Params(Arrays(self._travels, found["params"].copy())), stays
+
+    def train(self, errand: Errand) -> Done:
+        """Train with what is in a slot, and leave there the params that come of it."""
+        found = self._slot(errand.slot)
+        labels, features = found["labels"][: errand.examples], found["features"][: errand.examples]
+        own = Examples(features, np.arange(errand.examples), labels)
+        params, personal = Params(Arrays(self._travels, found["params"])), None
+        if errand.has_personal and self._stays is not None:
+            personal = Params(Arrays(self._stays, found["personal"]))
+        trained = Trainer(self._task, Data(own, own), errand.seed).train(errand.version, params, personal)
+        self._lay(found, trained.params, trained.personal)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Done(trained.steps, trained.loss, getpid(), Spent(1, process_time(), peak))
+
+    def _slot(self, slot: int) -> Any:
+        """Return views of what is in a slot, by name."""
+        return np.ctypeslib.as_array(self._memory).view(self._form)[slot]
+
+    def _lay(self, into: Any, params: Params, personal: Params | None) -> None:
+        into["params"][:] = params.flat
+        if personal is not None:
+            into["personal"][:] = personal.flat
+
+
+def work(pipe: Connection, _number: int, training: Training, slots: Slots) -> None:
+    """Train in this process whatever is asked for, until nothing more is or the one that asks has ended."""
+    lifeline.hold_worker()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts a command interrupts all of its processes
+    _keep_memory()
+    warm_up(training, threads=1)
+    pipe.send(READY)
+    while (errand := pipe.recv()) is not None:
+        said: Done | Failed
+        try:
+            said = slots.train(errand)
+        except Exception as error:  # noqa: BLE001 - it is raised again by whoever asked
+            said = Failed(f"{type(error).__name__}: {error}", format_exc())
+        pipe.send(said)
+
+
+def _keep_memory() -> None:
+    """Have glibc keep what is freed. Arrays of a megabyte would be mapped anew in every training, page by page."""
+    with suppress(OSError, AttributeError):  # another libc
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, MOST)
+        libc.mallopt(M_TRIM_THRESHOLD, MOST)
