@@ -47,7 +47,6 @@ class Errand:
     version: int
     examples: int
     seed: int
-    has_personal: bool
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,11 @@ class Slots:
     """
 
     def __init__(self, many: int, task: Task, most: int) -> None:
-        travels, stays = task.parted(task.fresh)
-        self._task, self._travels, self._stays = task, travels.schema, None if stays is None else stays.schema
-        dim, kept = task.text.shape[1], 0 if stays is None else stays.schema.size
-        form = [("labels", "i8", most), ("params", "f4", travels.schema.size), ("personal", "f4", kept)]
-        self._form = np.dtype([*form, ("features", "f4", (most, dim))], align=True)
+        travels, self._begins = task.parted(task.fresh)
+        self._task, self._travels = task, travels.schema
+        stays = 0 if self._begins is None else self._begins.schema.size
+        form = [("params", "f4", travels.schema.size), ("personal", "f4", stays), ("labels", "i8", most)]
+        self._form = np.dtype([*form, ("features", "f4", (most, task.text.shape[1]))], align=True)
         self._memory = RawArray(ctypes.c_byte, many * self._form.itemsize)
 
     def put(self, slot: int, learner: Learner, train: Train) -> Errand:
@@ -96,36 +95,37 @@ class Slots:
         many, into = len(learner.examples), self._slot(slot)
         into["labels"][:many] = learner.examples.labels
         into["features"][:many] = learner.examples.batch(slice(None))
-        self._lay(into, train.params, train.personal)
-        return Errand(slot, train.version, many, learner.seed, train.personal is not None)
+        into["params"][:] = train.params.flat
+        if self._begins is not None:
+            into["personal"][:] = (train.personal or self._begins).flat
+        return Errand(slot, train.version, many, learner.seed)
 
     def take(self, slot: int) -> tuple[Params, Params | None]:
-        """Return a copy of the params that a training has left, and of those that stay on its node."""
-        found = self._slot(slot)
-        stays = None if self._stays is None else Params(Arrays(self._stays, found["personal"].copy()))
-        return Params(Arrays(self._travels, found["params"].copy())), stays
+        """Return a copy of the params in a slot, and of those that stay on their node."""
+        params, personal = self._params(self._slot(slot))
+        return _copied(params), None if personal is None else _copied(personal)
 
     def train(self, errand: Errand) -> Done:
-        """Train with what is in a slot, and leave there the params that come of it."""
+        """Train with what is in a slot, where it lies."""
         found = self._slot(errand.slot)
         labels, features = found["labels"][: errand.examples], found["features"][: errand.examples]
         own = Examples(features, np.arange(errand.examples), labels)
-        params, personal = Params(Arrays(self._travels, found["params"])), None
-        if errand.has_personal and self._stays is not None:
-            personal = Params(Arrays(self._stays, found["personal"]))
-        trained = Trainer(self._task, Data(own, own), errand.seed).train(errand.version, params, personal)
-        self._lay(found, trained.params, trained.personal)
+        trainer = Trainer(self._task, Data(own, own), errand.seed)
+        steps, loss = trainer.advance(errand.version, self._task.whole(*self._params(found)))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Done(trained.steps, trained.loss, getpid(), Spent(1, process_time(), peak))
+        return Done(steps, loss, getpid(), Spent(1, process_time(), peak))
 
     def _slot(self, slot: int) -> Any:
         """Return views of what is in a slot, by name."""
         return np.ctypeslib.as_array(self._memory).view(self._form)[slot]
 
-    def _lay(self, into: Any, params: Params, personal: Params | None) -> None:
-        into["params"][:] = params.flat
-        if personal is not None:
-            into["personal"][:] = personal.flat
+    def _params(self, found: Any) -> tuple[Params, Params | None]:
+        stays = None if self._begins is None else Params(Arrays(self._begins.schema, found["personal"]))
+        return Params(Arrays(self._travels, found["params"])), stays
+
+
+def _copied(params: Params) -> Params:
+    return Params(Arrays(params.schema, params.flat.copy()))
 
 
 def work(pipe: Connection, _number: int, training: Training, slots: Slots) -> None:
