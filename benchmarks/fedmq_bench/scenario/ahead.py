@@ -7,9 +7,10 @@ holds as much as the params, and a thousand of them would be 2 GB.
 """
 
 import heapq
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing import get_context
@@ -23,7 +24,11 @@ from fedmq_bench.scenario.slots import Done, Errand, Failed, Learner, Slots, Spe
 from fedmq_nodes.results import Trained
 from fedmq_nodes.task import Task
 
+TUNABLES = "GLIBC_TUNABLES"
 FORK = get_context("forkserver")
+# Where C's library is glibc: what is freed is kept, or arrays of a megabyte would be mapped anew in every training; and
+# pages are large, or the processor would look most of their addresses up in tables (lab notes).
+MALLOC = {"mmap_threshold": 1 << 30, "trim_threshold": 1 << 32, "hugetlb": 1}
 AHEAD = 2  # trainings begun per process: one is computed, and the next one is there
 
 
@@ -147,11 +152,27 @@ def training(many: int, task: Task, most: int) -> Iterator[Ahead | None]:
     slots = Slots(room, task, most)
     # Loaded once for all; the first optimizer would load torch's compiler.
     FORK.set_forkserver_preload([at_work.__name__, "torch._dynamo"])
-    with processes(many, work, task.training, slots, context=FORK) as pipes:
+    with ExitStack() as stack:
+        with _tuned():
+            pipes = stack.enter_context(processes(many, work, task.training, slots, context=FORK))
         hear_all(pipes)
         yield Ahead(pipes, slots, room)
         for pipe in pipes:
             _tell(pipe, None)
+
+
+@contextmanager
+def _tuned() -> Iterator[None]:
+    """Have Pythons that are started meanwhile treat memory as MALLOC says: they read it once, when they begin."""
+    before = os.environ.get(TUNABLES)
+    os.environ[TUNABLES] = ":".join(f"glibc.malloc.{name}={value}" for name, value in MALLOC.items())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[TUNABLES]
+        else:
+            os.environ[TUNABLES] = before
 
 
 def _tell(pipe: Connection, what: Errand | None) -> None:

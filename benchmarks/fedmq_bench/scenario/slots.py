@@ -7,7 +7,6 @@ waits until the other end has the time to read.
 import ctypes
 import resource
 import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawArray
@@ -28,7 +27,6 @@ from fedmq_nodes.task import Task
 from fedmq_nodes.trainer import Trainer
 
 READY = "ready"
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, MOST = -1, -3, 2**31 - 1  # as glibc has them in malloc.h
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,6 @@ def work(pipe: Connection, _number: int, training: Training, slots: Slots) -> No
     """Train in this process whatever is asked for, until nothing more is or the one that asks has ended."""
     lifeline.hold_worker()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts a command interrupts all of its processes
-    _keep_memory()
     warm_up(training, threads=1)
     pipe.send(READY)
     while (errand := pipe.recv()) is not None:
@@ -142,11 +139,3 @@ def work(pipe: Connection, _number: int, training: Training, slots: Slots) -> No
         except Exception as error:  # noqa: BLE001 - it is raised again by whoever asked
             said = Failed(f"{type(error).__name__}: {error}", format_exc())
         pipe.send(said)
-
-
-def _keep_memory() -> None:
-    """Have glibc keep what is freed. Arrays of a megabyte would be mapped anew in every training, page by page."""
-    with suppress(OSError, AttributeError):  # another libc
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, MOST)
-        libc.mallopt(M_TRIM_THRESHOLD, MOST)
