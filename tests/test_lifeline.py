@@ -146,3 +146,24 @@ def test_the_workers_of_a_process_that_is_killed_end_while_they_work() -> None:
         workers = [int(line(parent)) for _ in range(2)]
         parent.kill()
         wait_for_the_end(workers)
+
+
+TRAINING = r"""
+import time
+from multiprocessing import active_children
+import numpy as np
+from fedmq_bench.scenario.ahead import training
+from fedmq_models.training import Training
+from fedmq_nodes.task import Task
+with training(2, Task(Training(), ("cat", "dog"), 1.0, np.eye(2, dtype=np.float32)), 10):
+    print(*(process.pid for process in active_children()), flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_processes_that_train_for_one_that_is_killed_end_as_well() -> None:
+    with started("-c", TRAINING) as parent:
+        workers = list(map(int, line(parent).split()))
+        assert len(workers) == 2
+        parent.kill()
+        wait_for_the_end(workers)

@@ -5,13 +5,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from fedmq.delta import digest_of, gather
 from fedmq_models import classifier
 from fedmq_models.errors import OptionInvalid
 from fedmq_models.examples import Examples
 from fedmq_models.head import BIAS, HEAD, Head, affine, without
 from fedmq_models.methods import METHODS, logits, method, version_0
 from fedmq_models.methods.feature_adaptation import MEAN, VARIANCE
-from fedmq_models.training import Training, fit
+from fedmq_models.training import Training, advance, fit
 
 DIM, CLASSES, SCALE = 12, 5, 20.0
 # A gate as FedCLIP has it draws its layers at random. It is nearly uniform at first, and no more than that.
@@ -94,6 +95,16 @@ def test_training_moves_every_param_and_lowers_the_loss(name: str) -> None:
     assert {key: bool((value != begun(name)[key]).any()) for key, value in runs[1].params.items()} == dict.fromkeys(
         begun(name), True
     )
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_params_that_are_trained_where_they_lie_have_the_bits_of_copies_that_are(name: str) -> None:
+    data, given, training = examples(100), begun(name), Training(method=name, lr=0.05)
+    run = fit(training, given, data, text(), SCALE, seed=3)
+    assert all((given[key] == value).all() for key, value in begun(name).items())
+    whole = gather(given)
+    assert advance(training, whole.named(), data, text(), SCALE, seed=3) == (run.steps, run.loss)
+    assert digest_of(whole) == digest_of(gather(run.params))
 
 
 @pytest.mark.parametrize(("name", "travels", "stays"), [("linear", 7 * 512, 0), ("fedot", 7 * 512, 512 * 64)])

@@ -6,9 +6,7 @@ from typing import Any
 import pytest
 
 import scenery
-from fedmq_bench.scenario import data, policies
-from fedmq_bench.scenario.case import Case
-from fedmq_bench.scenario.world import World
+from fedmq_bench.scenario import policies
 
 POLICIES = tuple(policies.POLICIES)
 EVERYTHING: dict[str, Any] = {
@@ -40,20 +38,6 @@ def test_the_same_seed_gives_the_same_row_to_the_bit_through_all_weather_at_once
 def test_another_seed_gives_other_versions(tmp_path: Path) -> None:
     rows = [scenery.run(scenery.scenario(tmp_path, EVERYTHING, seed=seed)) for seed in (0, 1)]
     assert len(set(scenery.digests(rows))) == 2
-
-
-def test_trainings_ahead_of_their_time_give_the_same_bits_and_die_with_their_process(tmp_path: Path) -> None:
-    found = scenery.scenario(tmp_path, EVERYTHING)
-    pool = data.pool(found.data.source, lambda _line: None)
-    rows = []
-    for threads in (1, 3):
-        case = Case.of(found, "quorum", pool, trains=True)
-        plan, dealt, log = case.fleet.plan, case.fleet.dealt, case.log
-        world = World(case.settings, case.job, plan, dealt, log, found.seed, trains=True, threads=threads)
-        end = world.run(case.time_s)
-        rows.append(log.row(world.aggregator.traffic, end.ended_s, end.finished))
-    assert rows[0] == rows[1]
-    assert rows[0]["finished"]
 
 
 def test_without_training_time_and_bytes_are_what_they_are_with_it(tmp_path: Path) -> None:

@@ -1,26 +1,30 @@
 """Processes: the far ends of a benchmark, each a Python of its own, as nodes are."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
 PATIENCE_S = 60.0
-_SPAWN = multiprocessing.get_context("spawn")
+_SPAWN = get_context("spawn")
 
 
 @contextmanager
-def processes(count: int, work: Callable[..., None], *values: object) -> Iterator[list[Connection]]:
+def processes(
+    count: int, work: Callable[..., None], *values: object, context: SpawnContext | ForkServerContext = _SPAWN
+) -> Iterator[list[Connection]]:
     """Run `work(pipe, number, *values)` in so many processes, and yield our ends of their pipes.
 
-    They are spawned, not forked, so that none inherits our memory. What has not ended after a minute is killed.
+    They are spawned, or forked from one that was, so that none inherits our memory. What has not ended after a minute
+    is killed.
     """
     ours, running = [], []
     try:
         for number in range(count):
-            here, there = _SPAWN.Pipe()
-            process = _SPAWN.Process(target=work, args=(there, number, *values), daemon=True)
+            here, there = context.Pipe()
+            process = context.Process(target=work, args=(there, number, *values), daemon=True)
             process.start()
             there.close()
             ours.append(here)

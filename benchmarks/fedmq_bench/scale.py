@@ -9,6 +9,7 @@ other simulators' words.
 import resource
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter, process_time
@@ -16,12 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from fedmq.plan import Job
 from fedmq_bench import machine
 from fedmq_bench.harness import Say
 from fedmq_bench.scenario import file, policies
+from fedmq_bench.scenario.ahead import Ahead, training
 from fedmq_bench.scenario.data import Dealt
 from fedmq_bench.scenario.fleet import plan
+from fedmq_bench.scenario.form import Scenario
 from fedmq_bench.scenario.log import RunLog
+from fedmq_bench.scenario.slots import Spent
 from fedmq_bench.scenario.world import World, single
 from fedmq_models import bundle as bundles
 from fedmq_models.bundle import Bundle
@@ -32,6 +37,7 @@ from fedmq_nodes.sources import Data
 CASE, POLICY = "scale", "scale"
 DIM, CLASSES = 512, 10
 NORM = 10.0  # of a feature, as CLIP gives it
+WORTH = 500  # trainings; with fewer, processes win less time than the seconds in which they load torch
 
 
 @dataclass(frozen=True)
@@ -52,15 +58,17 @@ class Size:
 
 def measure(size: Size, seed: int, say: Say) -> Iterator[dict[str, Any]]:
     """Yield the row of one size."""
-    if size.trains:
-        single()
+    scenario = _scenario(size, seed)
+    job = tasks.job(_bundle(), scenario.task, seed)
     began, began_cpu = perf_counter(), process_time()
-    world = _world(size, seed)
-    say(f"{size.nodes} nodes are there after {perf_counter() - began:.1f} s")
-    ready, ready_cpu = perf_counter(), process_time()
-    world.simulation.run(stop=lambda: world.aggregator.version >= size.versions)
-    wall_s, cpu_s = perf_counter() - ready, process_time() - ready_cpu
-    rounds = world.log.accepted.total()
+    with _trained_by(size, job) as ahead:
+        world = _world(size, seed, scenario, job, ahead)
+        say(f"{size.nodes} nodes are there after {perf_counter() - began:.1f} s")
+        ready, ready_cpu = perf_counter(), process_time()
+        world.simulation.run(stop=lambda: world.aggregator.version >= size.versions)
+        ended, ended_cpu = perf_counter(), process_time()
+        elsewhere = Spent() if ahead is None else ahead.spent
+    rounds, wall_s = world.log.accepted.total(), ended - ready
     yield {
         "case": CASE,
         "nodes": size.nodes,
@@ -70,21 +78,32 @@ def measure(size: Size, seed: int, say: Say) -> Iterator[dict[str, Any]]:
         "trained": size.trains,
         "examples": size.examples if size.trains else None,
         "codec": size.codec,
+        "processes": 1 + elsewhere.processes,
         "updates": rounds,
         "events": world.simulation.happened,
         "setup_s": ready - began,
-        "wall_s": ready - began + wall_s,
-        "cpu_s": process_time() - began_cpu,
+        "wall_s": ended - began,
+        "cpu_s": ended_cpu - began_cpu + elsewhere.cpu_s,
         "events_per_s": world.simulation.happened / wall_s,
         "node_rounds_per_s": rounds / wall_s,
         "per_1000_s": 1000 * wall_s / rounds,
-        "per_1000_cpu_s": 1000 * cpu_s / rounds,
+        "per_1000_cpu_s": 1000 * (ended_cpu - ready_cpu + elsewhere.cpu_s) / rounds,
         "virtual_s": world.simulation.now,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + elsewhere.peak_rss_bytes,
     }
 
 
-def _world(size: Size, seed: int) -> World:
+def _trained_by(size: Size, job: Job) -> AbstractContextManager[Ahead | None]:
+    """Return what trains: processes, one per core, if there is enough to do; this one beside has a third as much."""
+    if not size.trains:
+        return nullcontext()
+    if size.versions * (size.goal or size.nodes) < WORTH or machine.cores() == 1:
+        single()
+        return nullcontext()
+    return training(machine.cores(), tasks.understand(job.task, job.arrays), size.examples)
+
+
+def _scenario(size: Size, seed: int) -> Scenario:
     group = {
         "count": size.nodes,
         "speed": {"dist": "lognormal", "scale": 1.0, "shape": 0.6},
@@ -94,7 +113,7 @@ def _world(size: Size, seed: int) -> World:
     }
     # As many as are awaited: a surplus would still be under way when the next round asks for one more (lab notes).
     rounds = {"preset": "fedbuff", "goal": size.goal, "invite": size.goal}
-    scenario = file.scenario(
+    return file.scenario(
         {
             "seed": seed,
             "groups": [group],
@@ -105,12 +124,14 @@ def _world(size: Size, seed: int) -> World:
         "scale",
         Path(),
     )
+
+
+def _world(size: Size, seed: int, scenario: Scenario, job: Job, ahead: Ahead | None) -> World:
     dealt = _dealt(size, seed)
     fleet = plan(scenario, {name: (one.domain, size.examples) for name, one in dealt.items()})
-    job = tasks.job(_bundle(), scenario.task, seed)
     log = RunLog(fleet, size.nodes, None)
     settings = replace(policies.settings(scenario, POLICY), start_nodes=size.nodes)
-    return World(settings, job, fleet, dealt, log, seed, size.trains, machine.cores())
+    return World(settings, job, fleet, dealt, log, seed, size.trains, ahead)
 
 
 def _dealt(size: Size, seed: int) -> dict[str, Dealt]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedmq_models.errors import OptionInvalid
-from fedmq_models.head import HEAD, Head, compared, without
+from fedmq_models.head import HEAD, Head, without
 from fedmq_models.method import Method
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 
 
 class Model:
-    """A method's params as torch has them.
+    """A method's params as torch has them: the arrays that it is given, which change as they are trained.
 
     adapter     features in, adapted features out
     classes     (classes, dim) what these are compared with; a parameter where it is learned
@@ -31,8 +31,9 @@ class Model:
             raise OptionInvalid(f"the method {how.name!r} is not trained: its head is solved by the aggregator")
         self.how = how
         self.adapter = loaded(how, params, text.shape[1])
-        self.classes, self.scale = torch.from_numpy(compared(params, text).copy()), logit_scale
-        self.classes.requires_grad_(HEAD in params)
+        is_learned = HEAD in params
+        self.classes, self.scale = torch.from_numpy(params[HEAD] if is_learned else text.copy()), logit_scale
+        self.classes.requires_grad_(is_learned)
         self._names = tuple(params)
 
     def named(self) -> "dict[str, Tensor]":
@@ -54,11 +55,11 @@ class Model:
 
 
 def loaded(how: Method, params: Mapping[str, Array], dim: int) -> "nn.Module":
-    """Return a method's adapter with a copy of these params."""
+    """Return a method's adapter of these params, which are not copied."""
     import torch
 
     with torch.device("meta"):  # or torch would draw a start that nobody wants, which takes as long as two steps
         adapter = how.module(dim)
-    values = {name: torch.from_numpy(value.copy()) for name, value in without(params).items()}
+    values = {name: torch.from_numpy(value) for name, value in without(params).items()}
     adapter.load_state_dict(values, assign=True)
     return adapter

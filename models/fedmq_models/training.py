@@ -89,18 +89,35 @@ def fit(
 ) -> Fit:
     """Train once.
 
-    params       all of the method's, at the start
+    params       all of the method's, at the start; they are not changed
     examples     features as the encoder gave them; labels are rows of text
     text         (classes, d), rows of norm 1
     stop         asked before each step; when it says so, what was reached is returned
     terms        what joins the loss: this node's `terms_of` the training, the same from one run to the next
     """
+    trained = {name: value.copy() for name, value in params.items()}
+    steps, loss = advance(training, trained, examples, text, logit_scale, seed, stop, terms)
+    return Fit(trained, steps, loss)
+
+
+def advance(
+    training: Training,
+    params: Mapping[str, Array],
+    examples: Examples,
+    text: Array,
+    logit_scale: float,
+    seed: int,
+    stop: Callable[[], bool] = lambda: False,
+    terms: Sequence[Term] = (),
+) -> tuple[int, float]:
+    """Train once, as `fit` does, but these params themselves, where they lie; return the steps and their mean loss."""
     import torch
 
     model = Model(method(training.method), params, text, logit_scale)
     optimizer = _optimizer(training, model)
     for term in terms:
         term.begin(model, optimizer, seed)
+    moved = [value for group in optimizer.param_groups for value in group["params"]]
     total, steps = 0.0, 0
     for chosen in _batches(training, len(examples), np.random.default_rng(seed)):
         if stop():
@@ -109,13 +126,14 @@ def fit(
         adapted = model.adapter(features)
         loss = model.loss(training.loss, adapted, labels)
         whole = sum((term(model, features, adapted, labels) for term in terms), loss)
-        optimizer.zero_grad()
+        for value in moved:  # what zero_grad does, in a twentieth of the 0.1 ms that torch's own takes
+            value.grad = None
         whole.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total, steps = total + float(loss.detach()), steps + 1
     for term in terms:
         term.end(model, optimizer)
-    return Fit(model.params(), steps, total / steps if steps else 0.0)
+    return steps, total / steps if steps else 0.0
 
 
 def terms_of(training: Training, pool: Array | None = None, seed: int = 0) -> list[Term]:

@@ -17,7 +17,7 @@ from fedmq_models import classifier
 from fedmq_models.examples import Examples
 from fedmq_models.methods import logits
 from fedmq_models.terms import Term
-from fedmq_models.training import fit, terms_of, warm_up
+from fedmq_models.training import advance, terms_of, warm_up
 from fedmq_nodes.results import Counted, Evaluated, Trained
 from fedmq_nodes.sources import Data
 from fedmq_nodes.task import Task
@@ -57,12 +57,21 @@ class Trainer:
         personal     this node's own part; None begins it
         stop         asked before each step, from the thread that trains
         """
+        whole = {name: value.copy() for name, value in self._task.whole(params, personal).items()}
+        steps, loss = self.advance(version, whole, stop)
+        travels, stays = self._task.parted(whole)
+        return Trained(version, travels, len(self._data.train), steps, loss, personal=stays)
+
+    def advance(
+        self, version: int, params: Mapping[str, NDArray[np.float32]], stop: Callable[[], bool] = lambda: False
+    ) -> tuple[int, float]:
+        """Train one local run where these params lie, all of the method's; return the steps and their mean loss."""
         task = self._task
         if self._terms is None:  # made here, where torch is loaded, and kept until the process ends
             self._terms = terms_of(task.training, task.pool, self._seed)
-        run = fit(
+        return advance(
             task.training,
-            task.whole(params, personal),
+            params,
             self._data.train,
             task.text,
             task.logit_scale,
@@ -70,8 +79,6 @@ class Trainer:
             stop=stop,
             terms=self._terms,
         )
-        travels, stays = task.parted(run.params)
-        return Trained(version, travels, len(self._data.train), run.steps, run.loss, personal=stays)
 
     def _count(self, version: int, form: Form) -> Counted:
         examples, layout = self._data.train, Layout(*self._task.text.shape)

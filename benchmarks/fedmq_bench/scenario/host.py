@@ -1,6 +1,6 @@
 """The machine of one node in virtual time: its disk, its link, and what the process on it has to do."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +12,6 @@ from fedmq.core import Event
 from fedmq.delta import Arrays, Params
 from fedmq.effects import Effect, Evaluate, Prepare, Remember, Train
 from fedmq.memory import Memory
-from fedmq_bench.scenario.ahead import Ahead, Work
 from fedmq_bench.scenario.attacks import forged
 from fedmq_bench.scenario.fleet import Member, Phase
 from fedmq_bench.scenario.link import Crossing, Lane
@@ -25,6 +24,7 @@ PULL = np.float32(0.05)  # where nothing is trained: how far a delta goes back t
 CALM = np.random.default_rng(0)  # handed to lanes on which nothing is drawn
 DISK_S = 0.02  # until what is written is on the disk, at either end, where others write as well
 UP, DOWN = "up", "down"
+Work = Callable[[], Trained]
 HANDSHAKES = 2.5  # one of TCP, one and a half of ZMTP: greetings in two pieces, then what each end is
 
 
@@ -38,6 +38,7 @@ class Host:
     dies_at                 when the plan ends the process
     down_until              no process is started before
     closed_at               when the other end hears that the last process has gone
+    plan                    told of a training when it begins, and when it will be done; returns what asks for it then
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Host:
         member: Member,
         trainer: Trainer | None,
         tests: int,
-        ahead: Ahead | None = None,
+        plan: Callable[[Train, float], Work] | None = None,
         handshakes: float = HANDSHAKES,
         disk_s: float = DISK_S,
     ) -> None:
@@ -54,7 +55,7 @@ class Host:
         self.away = member.away()
         self.sessions = self.trainings = self.uploads = 0
         self.dies_at, self.down_until, self.closed_at = FOREVER_S, 0.0, 0.0
-        self._trainer, self._tests, self._ahead, self._disk_s = trainer, tests, ahead, disk_s
+        self._trainer, self._tests, self._plan, self._disk_s = trainer, tests, plan, disk_s
         self._ways = {UP: member.group.up, DOWN: member.group.down}
         self._lanes = {name: Lane(way, member.cut_off()) for name, way in self._ways.items()}
         self._frames = dict.fromkeys(self._ways, 0)
@@ -130,9 +131,7 @@ class Host:
         index, member = self.trainings, self.member
         self.trainings += 1
         took_s = member.train_s(index)
-        learn: Work = partial(self._learn, task)
-        if self._ahead is not None:
-            learn = self._ahead.plan(now + took_s, learn)
+        learn = partial(self._learn, task) if self._plan is None else self._plan(task, now + took_s)
 
         def trained(at: float) -> list[Effect]:
             found = learn()

@@ -6,6 +6,7 @@ has. What is trained is trained when it is done, so that nobody trains for a pro
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from numpy.random import Generator
 
@@ -25,6 +26,7 @@ from fedmq_bench.scenario.draws import Draws
 from fedmq_bench.scenario.fleet import Member, Phase, Plan
 from fedmq_bench.scenario.host import DISK_S, DOWN, UP, Host
 from fedmq_bench.scenario.log import RunLog
+from fedmq_bench.scenario.slots import Learner
 from fedmq_bench.scenario.timeline import FOREVER_S
 from fedmq_bench.scenario.weather import Skewed, Weather
 from fedmq_nodes import task as tasks
@@ -47,7 +49,7 @@ class World:
     """One scenario under one policy.
 
     trains     whether nodes learn, or are only as slow as if they did
-    threads    that train ahead of their time, where no state of a node would notice
+    ahead      what trains ahead of time; None is that each training is done when it is due
     disk_s     until what is written is on a disk, at either end
     """
 
@@ -60,14 +62,12 @@ class World:
         log: RunLog,
         seed: int,
         trains: bool,
-        threads: int = 1,
+        ahead: Ahead | None = None,
         disk_s: float = DISK_S,
     ) -> None:
         self.settings, self._draws, self.log = settings, Draws(seed), log
-        self._disk_s = disk_s
+        self._disk_s, self._ahead = disk_s, ahead
         self._job, self._task = job, tasks.understand(job.task, job.arrays)
-        stateless = not self._task.training.moon and self._task.pool is None
-        self._ahead = Ahead(threads, single) if trains and stateless and threads > 1 else None
         self._weather = Weather()
         self.simulation = Simulation(seed, self._carry, self._missed, remembers=False)
         self._patience_s = plan.patience_s
@@ -98,7 +98,9 @@ class World:
         if member.attack is not None:
             data = replace(data, train=turned(member.attack, data.train, len(self._task.labels)))
         trainer = Trainer(self._task, data, member.training_seed)
-        return Host(member, trainer, len(data.test), self._ahead, disk_s=self._disk_s)
+        learner = Learner(data.train, member.training_seed)
+        plan = None if self._ahead is None else partial(self._ahead.plan, learner)
+        return Host(member, trainer, len(data.test), plan, disk_s=self._disk_s)
 
     def _await_spell(self, name: str, now: float) -> None:
         """Start the process, unless it is away now, and await the next time that it is."""

@@ -39,7 +39,8 @@ class Moon:
         """Take copies of both."""
         if self._last is not None:
             dim = model.classes.shape[1]
-            version, previous = (loaded(model.how, params, dim).eval() for params in (model.params(), self._last))
+            now = {name: value.copy() for name, value in model.params().items()}
+            version, previous = (loaded(model.how, params, dim).eval() for params in (now, self._last))
             self._pair = version, previous
 
     def __call__(self, model: Model, features: "Tensor", adapted: "Tensor", labels: "Tensor") -> "Tensor":
