@@ -33,6 +33,10 @@ def plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
+def test_a_path_that_is_set_for_a_preset_is_relative_to_the_current_folder() -> None:
+    assert file.read("homogeneous", ["data.source=mine.npz"]).data.source == "mine.npz"
+
+
 def test_every_key_stands_in_the_page_with_its_default() -> None:
     told = {
         key: tomllib.loads(f"value = {default.strip('`')}")["value"] if default.startswith("`") else None

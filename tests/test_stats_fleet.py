@@ -64,6 +64,22 @@ def up(names: str, *words: str) -> dict[str, Any]:
     return fedmq("up", "fleet.toml", *more)[0]
 
 
+def test_a_node_that_only_evaluates_is_ready_before_the_others_begin_the_only_round() -> None:
+    summary = up("abc", "--set", "start_nodes=2", "--hold-out", "c")
+    (row,) = (row for row in summary["nodes"] if row["node"] == "c")
+    assert (row["trains"], row["version"]) == (False, 1)
+    lines = Path("run/without-c/logs/aggregator.log").read_text().splitlines()
+    happened = [(line["event"], line["name"]) for line in map(json.loads, lines) if line["event"].startswith("node.")]
+    assert happened.index(("node.ready", "c")) < min(happened.index(("node.joined", name)) for name in "ab")
+
+
+def test_a_run_that_is_over_is_told_again_without_starting_a_node() -> None:
+    first = up("ab")
+    logs = {path: path.read_text() for path in Path("run/logs").glob("[ab].log")}
+    assert up("ab")["federated"] == first["federated"]
+    assert {path: path.read_text() for path in Path("run/logs").glob("[ab].log")} == logs
+
+
 def newest(run: str) -> Params:
     with Record.open(Path(run) / LEDGER) as record:
         return record.params()[1]

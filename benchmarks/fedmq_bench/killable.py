@@ -80,7 +80,9 @@ class Killable:
         if self._broker is not None:
             await asyncio.to_thread(self._broker.start)
         try:
-            await self._fleet.start()
+            await self._fleet.start_aggregator()
+            for node in self._fleet.fleet.nodes:
+                await self._fleet.start_node(node.name)
         except BaseException:
             await self._stop()
             raise

@@ -56,15 +56,6 @@ class RunningFleet:
         self._aggregator: Process | None = None
         self._options = {node.name: node for node in fleet.nodes}
 
-    async def start(self) -> None:
-        """Start the aggregator, wait until it listens, then start every node.
-
-        raises     ProcessFailed, with what the aggregator said
-        """
-        await self.start_aggregator()
-        for name in self._options:
-            await self.start_node(name)
-
     async def start_aggregator(self, more: Sequence[str] = ()) -> None:
         """Start the aggregator, or start it again, and wait until it listens.
 

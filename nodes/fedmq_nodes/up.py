@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from fedmq import control
-from fedmq.errors import AddressUnusable, ConfigInvalid
+from fedmq.config import Federation
+from fedmq.errors import AddressUnusable, ConfigInvalid, LedgerUnusable
 from fedmq.record import LEDGER, Record
 from fedmq.summary import summarise
 from fedmq_nodes.audit import audit
 from fedmq_nodes.fleet import ProcessFailed, RunningFleet
 from fedmq_nodes.fleetfile import Fleet
 from fedmq_nodes.live import View
+from fedmq_nodes.options import NodeOptions
 from fedmq_nodes.wiring import until_interrupted
 
 ASKED_EVERY_S = 0.2
@@ -61,16 +63,23 @@ async def run(
     folder = fleet.federation.run
     with until_interrupted() as stop:
         try:
-            await running.start()
+            is_over = _is_over(fleet.federation)
+            await running.start_aggregator()
+            if is_over:
+                view.say(f"the run in {folder} is over, and this is what came of it; --set run=FOLDER begins another")
+            joining = asyncio.ensure_future(_join(() if is_over else fleet.nodes, running, watch))
             watching = asyncio.ensure_future(_watch(folder, running, watch, view))
-            telling = asyncio.ensure_future(story(running, watch, view))
             ending = asyncio.ensure_future(running.wait())
             stopping = asyncio.ensure_future(stop.wait())
-            await asyncio.wait({ending, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
-            failed = watching.exception() if watching.done() else None
-            for task in (watching, telling, stopping):
+            await asyncio.wait({joining, ending, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+            telling = asyncio.ensure_future(_tell(joining, lambda: story(running, watch, view)))
+            if joining.done() and joining.exception() is None:
+                await asyncio.wait({ending, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+            failed = next((one.exception() for one in (watching, joining) if one.done() and one.exception()), None)
+            tasks = (watching, joining, telling, stopping)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(watching, telling, stopping, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             if not ending.done():
                 ending.cancel()
                 raise failed or KeyboardInterrupt
@@ -102,6 +111,37 @@ def held_out(fleet: Fleet, name: str) -> tuple[Fleet, list[str]]:
     least = min(fleet.federation.start_nodes, sum(node.train for node in nodes))
     federation = replace(fleet.federation, run=run, start_nodes=least)
     return Fleet(federation, nodes), [f'run="{run}"', f"start_nodes={least}"]
+
+
+def _is_over(federation: Federation) -> bool:
+    """Whether the run has its last version from an earlier start."""
+    try:
+        with Record.open(federation.run / LEDGER) as record:
+            return federation.stop.is_last(record.versions()[-1]["version"])
+    except LedgerUnusable:
+        return False  # there is none, or the aggregator will say what is wrong with it
+
+
+async def _join(nodes: Sequence[NodeOptions], running: RunningFleet, watch: Watch) -> None:
+    """Start the nodes, and first those that only evaluate: a round of statistics may be over before they are ready."""
+    apart = {node.name for node in nodes if not node.train}
+
+    def are_there(status: dict[str, Any]) -> bool:
+        ready = {row["name"] for row in status["nodes"] if row["state"] == "idle"}
+        return apart <= ready | {one.name for one in running.ended()}
+
+    for name in apart:
+        await running.start_node(name)
+    if apart:
+        await watch.until(are_there)
+    for node in nodes:
+        if node.train:
+            await running.start_node(node.name)
+
+
+async def _tell(joining: Awaitable[None], story: Callable[[], Awaitable[None]]) -> None:
+    await joining
+    await story()
 
 
 async def _watch(folder: Path, running: RunningFleet, watch: Watch, view: View) -> None:

@@ -47,7 +47,7 @@ def run(
     ctx: typer.Context,
     what: What,
     policy: Annotated[
-        str, typer.Option(help="sync, deadline, quorum, fedbuff, fedasync, cached, or the file's own.")
+        str, typer.Option(help="sync, deadline, quorum, fedbuff, fedasync, cached, cached-small, or the file's own.")
     ] = "quorum",
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the file's.")] = None,
     speed: Speed = None,

@@ -42,6 +42,7 @@ def read(what: str, overrides: Sequence[str] = ()) -> Scenario:
     raises        ConfigInvalid, naming the key
     """
     path = Path(what)
+    folder = path.parent  # of a preset, which names no file, it is the current one: for paths among the overrides
     if not path.is_file():
         path = Path(str(resources.files("fedmq_bench.scenario") / "presets" / f"{what}.toml"))
         if "/" in what or not path.is_file():
@@ -49,7 +50,7 @@ def read(what: str, overrides: Sequence[str] = ()) -> Scenario:
             raise ConfigInvalid(f"{what} is no file and no preset; there are {known}")
     table = config.read(path)
     config.override(table, overrides)
-    return replace(scenario(table, path.name, path.parent), name=path.stem)
+    return replace(scenario(table, path.name, folder), name=path.stem)
 
 
 def scenario(table: Table, where: str, folder: Path) -> Scenario:
