@@ -76,10 +76,8 @@ def recipe(scenario: Scenario, policy: str) -> list[str]:
 def _layers(scenario: Scenario, policy: str) -> tuple[Settings, Settings]:
     """Return what a policy is in a fleet of this size, and what the file says of it."""
     ours = POLICIES.get(policy, {})
-    if policy in (
-        FEDBUFF,
-        CACHED_SMALL,
-    ):  # FedBuff's 10 are of hundreds: of twelve nodes they would be sync but for two
+    # FedBuff's 10 are of hundreds: of twelve nodes they would be sync but for two.
+    if policy in (FEDBUFF, CACHED_SMALL):
         ours = merged(ours, {"rounds": {"goal": max(1, _nodes(scenario) // FEW)}})
     return ours, scenario.policies.get(policy, {})
 
