@@ -16,9 +16,12 @@ from fedmq.errors import ConfigInvalid
 from fedmq_bench.commands import app
 from fedmq_bench.errors import ResultsUnusable
 from fedmq_bench.harness import Say
-from fedmq_bench.scenario import compare, policies, simulated, sweep
+from fedmq_bench.rows import RESULTS, read_file
+from fedmq_bench.scenario import compare, policies, simulated, sweep, told
 from fedmq_bench.scenario.advise import advise
 from fedmq_bench.scenario.sweep import Row, Task
+
+ROOT = Path(__file__).parents[1]
 
 
 def silent(_line: str) -> None:
@@ -194,6 +197,10 @@ def test_what_is_advised_can_be_pasted_into_a_federation_file(policy: str, tmp_p
     pasted = tomllib.loads("\n".join(['federation = "scenario"', *policies.recipe(found, policy)]))
     read, ran = config.federation(pasted, "pasted", tmp_path), policies.settings(found, policy)
     assert (read.rounds, read.rule, read.weight) == (ran.rounds, ran.rule, ran.weight)
+
+
+def test_the_page_of_scenarios_has_the_table_of_the_rows_that_are_kept() -> None:
+    assert told.table(read_file(RESULTS / "scenario.jsonl")) in (ROOT / "docs" / "scenarios.md").read_text()
 
 
 # End to end
