@@ -26,8 +26,8 @@ STYLES = {"training": "cyan", "idle": "green", "gone": "red", "encoding": "yello
 
 
 def json_line(value: object) -> None:
-    """Print one JSON document on one line."""
-    print(json.dumps(value))
+    """Print one JSON document on one line, at once: a script may be waiting for it at the other end of a pipe."""
+    print(json.dumps(value), flush=True)
 
 
 def status(answer: Status) -> None:
