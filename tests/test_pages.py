@@ -68,7 +68,7 @@ MORE = {
         f"--seeds 1 --policies sync,cached --processes 1 {FEW}",
         SHORT,
     ),
-    "fedmq scenario compare slow-rare-domain --policies sync,quorum,cached --seeds 5": (
+    "fedmq scenario compare heavy-stragglers --policies sync,quorum,fedbuff,cached,cached-small --seeds 11": (
         f"--seeds 1 --processes 1 --no-training {FEW}",
         f"{SHORT}, and {LIGHT}",
     ),
