@@ -71,12 +71,12 @@ async def run(
             watching = asyncio.ensure_future(_watch(folder, running, watch, view))
             ending = asyncio.ensure_future(running.wait())
             stopping = asyncio.ensure_future(stop.wait())
-            await asyncio.wait({joining, ending, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
-            telling = asyncio.ensure_future(_tell(joining, lambda: story(running, watch, view)))
+            ends, tasks = {ending, stopping, watching}, [watching, joining, stopping]
+            await asyncio.wait({*ends, joining}, return_when=asyncio.FIRST_COMPLETED)
             if joining.done() and joining.exception() is None:
-                await asyncio.wait({ending, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+                tasks.append(asyncio.ensure_future(story(running, watch, view)))
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             failed = next((one.exception() for one in (watching, joining) if one.done() and one.exception()), None)
-            tasks = (watching, joining, telling, stopping)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -137,11 +137,6 @@ async def _join(nodes: Sequence[NodeOptions], running: RunningFleet, watch: Watc
     for node in nodes:
         if node.train:
             await running.start_node(node.name)
-
-
-async def _tell(joining: Awaitable[None], story: Callable[[], Awaitable[None]]) -> None:
-    await joining
-    await story()
 
 
 async def _watch(folder: Path, running: RunningFleet, watch: Watch, view: View) -> None:
